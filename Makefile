@@ -1,0 +1,54 @@
+# The two commands a newcomer needs are `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench faults stack stack-down constraints clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make the virtual environment
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1" -c constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable . --group dev
+	@touch $@
+
+demo: $(INSTALLED) ## Start everything with 20 simulated sockets (DURATION=30 ends by itself)
+	$(BIN)/wattaway up --simulate 20 $(if $(DURATION),--duration $(DURATION))
+
+test: $(INSTALLED) ## Run every test this machine can run
+	$(BIN)/python -m pytest -m "not long"
+
+faults: $(INSTALLED) ## Run the long fault tests
+	$(BIN)/python -m pytest tests/faults
+
+check: $(INSTALLED) ## Format, lint, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Put the code in shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED) ## Measure both ways to run, against bare floors
+	$(BIN)/python -m ops.bench
+
+stack: $(INSTALLED) ## Install and start the real servers on loopback (Debian, root)
+	$(BIN)/python -m ops.stack up
+
+stack-down: $(INSTALLED) ## Stop the real servers
+	$(BIN)/python -m ops.stack down
+
+constraints: $(INSTALLED) ## Write the installed versions to constraints.txt
+	@{ echo "# Pinned versions of everything that is installed; 'make constraints' makes it anew."; \
+	   $(BIN)/python -m pip freeze --exclude-editable | sort -f; } > constraints.txt
+
+clean: ## Remove the environment and caches (not your data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

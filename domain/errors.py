@@ -1,0 +1,77 @@
+"""Every error WattAway raises on purpose.
+
+WattAwayError
+├── InvalidInput              somebody sent something wrong: say what and where
+│   ├── InvalidDeviceId
+│   ├── ReadingRejected       one reading; becomes a dead letter
+│   ├── PayloadRejected       a whole payload; becomes a dead letter
+│   └── EventRejected         a Kafka record that is not one of our events; becomes a dead letter
+├── SettingInvalid            an operator's setting, named
+├── DependencyUnavailable     a server does not answer: nothing is acknowledged, try again
+├── PositionFenced            another worker has moved the read models on: re-read the positions
+└── LogReplaced               the stored positions belong to another Kafka log: refuse to go on
+"""
+
+from __future__ import annotations
+
+
+class WattAwayError(Exception):
+    """The root: catch it to catch all that is ours."""
+
+
+class InvalidInput(WattAwayError):
+    """Input that can never become right by trying again.
+
+    Args:
+        reason: a stable machine-readable code (`clock_ahead`), used as a metric label.
+        detail: one sentence for a person, naming the field and the value's range; never a secret.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class InvalidDeviceId(InvalidInput):
+    """Not 1 to 64 of `A-Z a-z 0-9 _ -`."""
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__("device_id", f"{device_id[:80]!r} is not 1 to 64 of the characters A-Z a-z 0-9 _ -")
+
+
+class ReadingRejected(InvalidInput):
+    """One reading that cannot be true."""
+
+
+class PayloadRejected(InvalidInput):
+    """A payload from which nothing can be read."""
+
+
+class EventRejected(InvalidInput):
+    """A Kafka record that is not an event of ours."""
+
+
+class SettingInvalid(WattAwayError):
+    """An operator's setting (or the thing it names) is wrong; the message says which and what to do."""
+
+
+class DependencyUnavailable(WattAwayError):
+    """A server is out of reach; trying again may help.
+
+    Args:
+        dependency: `kafka`, `mqtt`, `database`, `redis`.
+    """
+
+    def __init__(self, dependency: str, detail: str) -> None:
+        super().__init__(f"{dependency} is unavailable: {detail}")
+        self.dependency = dependency
+        self.detail = detail
+
+
+class PositionFenced(WattAwayError):
+    """The stored position is not the one this worker holds: another worker (or a rebuild) has moved it."""
+
+
+class LogReplaced(WattAwayError):
+    """The topic was made anew since the positions were stored, so its offsets mean something else."""

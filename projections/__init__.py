@@ -1,0 +1,1 @@
+"""Events → read models: pure folds, the Faust projector, the stores, rebuild and verify."""

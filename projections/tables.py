@@ -1,0 +1,150 @@
+"""The read models' tables, one definition for MySQL and SQLite.
+
+Integers only (ms since 1970, mV, mA, mW, mWh), so that equal histories give equal rows. `read_model("x")` gives the
+same tables under names ending in `_x`: a rebuild fills those, then swaps them in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import mysql
+
+# A device id, case-sensitive and byte-ordered on MySQL too.
+_Ascii64 = String(64).with_variant(mysql.VARCHAR(64, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+_Blob = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
+_LongText = Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+_Text = String(500).with_variant(mysql.VARCHAR(500, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """The tables of one generation of the read models."""
+
+    suffix: str
+    metadata: MetaData
+    devices: Table
+    boots: Table
+    readings: Table
+    rollups_15m: Table
+    rollups_1h: Table
+    rollups_1d: Table
+    dirty_buckets: Table
+    device_reports: Table
+    dead_letters: Table
+    consumer_positions: Table
+
+
+@cache
+def read_model(suffix: str = "") -> ReadModel:
+    """The tables of one generation: `""` is the live one."""
+    metadata = MetaData()
+
+    def table(name: str, *columns: Column[object]) -> Table:
+        full_name = f"{name}_{suffix}" if suffix else name
+        return Table(full_name, metadata, *columns, sqlite_with_rowid=False, mysql_engine="InnoDB")
+
+    def device_ref() -> Column[object]:
+        return Column("device_ref", Integer, primary_key=True, autoincrement=False)
+
+    def rollup(name: str) -> Table:
+        """Count, power and energy of the readings in [bucket_at_ms, + width): a pure function of `readings`."""
+        return table(
+            name,
+            device_ref(),
+            Column("bucket_at_ms", BigInteger, primary_key=True, autoincrement=False),
+            Column("readings", Integer, nullable=False),
+            Column("power_mw_sum", BigInteger, nullable=False),
+            Column("power_mw_min", Integer, nullable=False),
+            Column("power_mw_max", Integer, nullable=False),
+            Column("energy_mwh", BigInteger),
+            Column("first_at_ms", BigInteger, nullable=False),
+            Column("last_at_ms", BigInteger, nullable=False),
+        )
+
+    return ReadModel(
+        suffix=suffix,
+        metadata=metadata,
+        devices=table(
+            "devices",
+            device_ref(),
+            Column("device_id", _Ascii64, nullable=False, unique=True),
+            Column("first_seen_at_ms", BigInteger, nullable=False),
+            Column("online", Boolean),
+            Column("presence_at_ms", BigInteger),
+            Column("boot", String(8)),
+            Column("firmware", _Text),
+            Column("config", BigInteger),
+        ),
+        boots=table(
+            "boots",
+            device_ref(),
+            Column("boot", BigInteger, primary_key=True, autoincrement=False),
+            Column("boot_at_ms", BigInteger, nullable=False),
+        ),
+        readings=table(
+            "readings",
+            device_ref(),
+            Column("measured_at_ms", BigInteger, primary_key=True, autoincrement=False),
+            Column("boot", BigInteger, primary_key=True, autoincrement=False),
+            Column("seq", BigInteger, primary_key=True, autoincrement=False),
+            Column("received_at_ms", BigInteger, nullable=False),
+            Column("power_mw", Integer, nullable=False),
+            Column("voltage_mv", Integer),
+            Column("current_ma", Integer),
+            Column("energy_mwh", BigInteger),
+            Column("relay", SmallInteger),
+            Column("temperature_mc", Integer),
+            Column("rssi_dbm", SmallInteger),
+        ),
+        rollups_15m=rollup("rollups_15m"),
+        rollups_1h=rollup("rollups_1h"),
+        rollups_1d=rollup("rollups_1d"),
+        dirty_buckets=table(
+            "dirty_buckets",
+            device_ref(),
+            Column("bucket_at_ms", BigInteger, primary_key=True, autoincrement=False),
+        ),
+        device_reports=table(
+            "device_reports",
+            device_ref(),
+            Column("received_at_ms", BigInteger, primary_key=True, autoincrement=False),
+            Column("report_id", _Text, primary_key=True),
+            Column("kind", _Ascii64, nullable=False),
+            Column("body", _LongText, nullable=False),
+        ),
+        dead_letters=table(
+            "dead_letters",
+            Column("log_partition", Integer, primary_key=True, autoincrement=False),
+            Column("log_offset", BigInteger, primary_key=True, autoincrement=False),
+            Column("received_at_ms", BigInteger, nullable=False, index=True),
+            Column("device_id", _Ascii64),
+            Column("boot", String(8)),
+            Column("seq", BigInteger),
+            Column("reason", _Ascii64, nullable=False),
+            Column("detail", _Text, nullable=False),
+            Column("origin", _Text, nullable=False),
+            Column("raw", _Blob, nullable=False),
+        ),
+        consumer_positions=table(
+            "consumer_positions",
+            Column("consumer_group", _Ascii64, primary_key=True),
+            Column("topic", _Ascii64, primary_key=True),
+            Column("log_partition", Integer, primary_key=True, autoincrement=False),
+            Column("topic_id", _Ascii64, nullable=False),
+            Column("next_offset", BigInteger, nullable=False),
+        ),
+    )
