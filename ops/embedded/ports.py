@@ -1,0 +1,57 @@
+"""Loopback ports of the embedded servers: is one free, does something answer there."""
+
+from __future__ import annotations
+
+import socket
+
+LOOPBACK = "127.0.0.1"
+_CONNECT_S = 0.5
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def is_open(address: tuple[str, int], within_s: float = _CONNECT_S) -> bool:
+    """Whether something listens there."""
+    try:
+        socket.create_connection(address, within_s).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different; for tests and benchmarks."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def ask(address: tuple[str, int] | str, request: bytes, answer_bytes: int, within_s: float = _CONNECT_S) -> bytes:
+    """The first `answer_bytes` of a server's answer; empty if it does not answer.
+
+    Args:
+        address: (host, port), or the path of a unix socket.
+    """
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as connection:
+            connection.settimeout(within_s)
+            connection.connect(address)
+            connection.sendall(request)
+            return connection.recv(answer_bytes, socket.MSG_WAITALL)
+    except OSError:
+        return b""

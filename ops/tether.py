@@ -1,0 +1,28 @@
+"""Run a program that dies with its parent: `python tether.py PARENT_PID PROGRAM ARGUMENT…`.
+
+Linux kills it (SIGKILL) the moment the parent is gone, however that ended; the setting survives `exec`. Elsewhere the
+program just runs, and the next start finds it in the list of children. Kept free of imports that take time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    parent_pid, *argv = sys.argv[1:]
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent_pid):
+        sys.exit("the parent is gone")
+    os.execvp(argv[0], argv)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()
