@@ -1,0 +1,51 @@
+"""The composition root: the only place that chooses adapters and hands settings to the roles as plain arguments."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import structlog
+
+from ops.credentials import bridge_password, fleet_secret
+from ops.settings import Settings
+
+log = structlog.get_logger()
+
+
+def run_device_auth(settings: Settings) -> None:
+    """Serve the embedded broker's auth callout until SIGTERM."""
+    asyncio.run(_serve_device_auth(settings))
+
+
+async def _serve_device_auth(settings: Settings) -> None:
+    from ops.device_auth import Issuer, Policy, serve_device_auth
+    from ops.embedded.nats import AUTH_USER, FLEET_ACCOUNT, callout_password, issuer_key
+
+    policy = Policy(fleet_secret(settings.data_dir), settings.mqtt_username, mqtt_password(settings))
+    await serve_device_auth(
+        Issuer(issuer_key(settings.data_dir), FLEET_ACCOUNT, policy),
+        server=f"nats://127.0.0.1:{settings.embedded_nats_port}",
+        user=AUTH_USER,
+        password=callout_password(settings.data_dir),
+        stop=stop_on_signals(),
+        on_ready=lambda: log.info("device-auth ready"),
+    )
+
+
+def mqtt_password(settings: Settings) -> str:
+    """The bridge's password: the setting, or the one made for the embedded broker."""
+    return settings.mqtt_password.get_secret_value() or bridge_password(settings.data_dir)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; call it inside the running loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+ROLES: dict[str, Callable[[Settings], None]] = {"device-auth": run_device_auth}
