@@ -28,7 +28,7 @@ class Role:
 
 def _device_auth_answers(settings: Settings) -> bool:
     address = (settings.mqtt_host, settings.mqtt_port)
-    return mqtt_lets_in(address, settings.mqtt_username, mqtt_password(settings))
+    return mqtt_lets_in(address, settings.mqtt_username, mqtt_password(settings), within_s=_PROBE_S)
 
 
 def _serves_metrics(port: int) -> bool:

@@ -108,12 +108,14 @@ class EmbeddedNats:
         return ask((LOOPBACK, self.client_port), b"", 4) == b"INFO" and is_open((LOOPBACK, self.mqtt_port))
 
 
-def mqtt_lets_in(address: tuple[str, int], user: str, password: str, within_s: float = 2.0) -> bool:
-    """Whether the broker accepts a CONNECT of this user.
+def mqtt_lets_in(
+    address: tuple[str, int], user: str, password: str, *, client_id: str = "", within_s: float = 6.0
+) -> bool:
+    """Whether the broker accepts a CONNECT of this user; without a `client_id` it gets one of its own.
 
     Source: MQTT 3.1.1, 3.1 CONNECT and 3.2 CONNACK.
     """
-    fields = [_mqtt_text(f"{user}-probe"), _mqtt_text(user), _mqtt_text(password)]
+    fields = [_mqtt_text(client_id or f"{user}-probe"), _mqtt_text(user), _mqtt_text(password)]
     body = _mqtt_text("MQTT") + bytes([4, 0b1100_0010, 0, 10]) + b"".join(fields)
     assert len(body) < 16384
     length = bytes([len(body)]) if len(body) < 128 else bytes([len(body) % 128 | 128, len(body) // 128])

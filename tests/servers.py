@@ -1,0 +1,143 @@
+"""The servers that tests run against, whichever way they were started."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ops.child import Child
+from ops.embedded.kafka import EmbeddedKafka
+from ops.embedded.nats import EmbeddedNats
+from ops.embedded.ports import free_ports
+from ops.embedded.valkey import EmbeddedValkey
+from ops.roles import role_spec
+from ops.settings import Settings
+
+
+@dataclass(frozen=True)
+class Servers:
+    """One running set of servers.
+
+    Args:
+        variant: `embedded` or `stack`.
+        env: the `WATTAWAY_…` variables that point at them.
+        new_database: makes an empty database for one test and returns its SQLAlchemy URL; gets the test's own folder.
+        kill9: by name (`kafka`, `mqtt`, `redis`, `database`, …): SIGKILL, returns when it is gone.
+        start: by name: starts it again, returns when it answers.
+        pause, resume: by name: SIGSTOP and SIGCONT.
+        names: what there is to kill.
+    """
+
+    variant: str
+    env: Mapping[str, str]
+    new_database: Callable[[Path], str]
+    kill9: Callable[[str], None]
+    start: Callable[[str], None]
+    pause: Callable[[str], None]
+    resume: Callable[[str], None]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class World:
+    """What one test has to itself on shared servers: its own topics, keys, database, session and metrics ports."""
+
+    servers: Servers
+    env: Mapping[str, str]
+    settings: Settings
+    marker: str
+    _roles: list[Child] = field(default_factory=list)
+
+    def device_id(self, name: str = "socket") -> str:
+        """A device id that no other test uses."""
+        return f"{name}-{self.marker}"
+
+    def settings_with(self, **changes: object) -> Settings:
+        """The settings with some changed."""
+        return settings_from(self.env | {f"WATTAWAY_{name.upper()}": str(value) for name, value in changes.items()})
+
+    def role(self, name: str, *, env: Mapping[str, str] | None = None) -> Child:
+        """A role of this test, not started yet; stopped at the end of the test if it still runs."""
+        full = {**self.env, **(env or {})}
+        child = Child(role_spec(name, settings_from(full), full))
+        self._roles.append(child)
+        return child
+
+    def start_role(self, name: str, *, env: Mapping[str, str] | None = None) -> Child:
+        """A running role that answers."""
+        child = self.role(name, env=env)
+        child.start()
+        return child
+
+    def stop_roles(self) -> None:
+        """Stop what still runs, all at once."""
+        threads = [threading.Thread(target=child.stop) for child in self._roles if child.is_running()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def settings_from(env: Mapping[str, str]) -> Settings:
+    """Settings of exactly these variables, whatever the environment or a `.env` file says."""
+    values = {name.removeprefix("WATTAWAY_").lower(): value for name, value in env.items()}
+    return Settings(_env_file=None, **values)  # type: ignore[arg-type]
+
+
+def new_world(servers: Servers, folder: Path) -> World:
+    """A fresh corner of the servers for one test, whose own folder is `folder`."""
+    marker = secrets.token_hex(4)
+    bridge_port, projector_port, api_port = free_ports(3)
+    env = {
+        **servers.env,
+        "WATTAWAY_KAFKA_TOPIC_PREFIX": f"t{marker}.",
+        "WATTAWAY_REDIS_PREFIX": f"t{marker}:",
+        "WATTAWAY_MQTT_CLIENT_ID": f"bridge-{marker}",
+        "WATTAWAY_DATABASE_URL": servers.new_database(folder),
+        "WATTAWAY_BRIDGE_METRICS_PORT": str(bridge_port),
+        "WATTAWAY_PROJECTOR_METRICS_PORT": str(projector_port),
+        "WATTAWAY_API_PORT": str(api_port),
+        "WATTAWAY_LOG_FORMAT": "json",
+    }
+    return World(servers, env, settings_from(env), marker)
+
+
+class EmbeddedSet:
+    """The embedded servers and their auth callout, for a whole test session."""
+
+    ALIASES: Mapping[str, str] = {"mqtt": "nats", "redis": "valkey"}
+
+    def __init__(self, data_dir: Path) -> None:
+        mqtt, nats_client, kafka, controller = free_ports(4)
+        self.env = {
+            "WATTAWAY_DATA_DIR": str(data_dir),
+            "WATTAWAY_MQTT_PORT": str(mqtt),
+            "WATTAWAY_EMBEDDED_NATS_PORT": str(nats_client),
+            "WATTAWAY_KAFKA_BOOTSTRAP": f"127.0.0.1:{kafka}",
+            "WATTAWAY_EMBEDDED_KAFKA_CONTROLLER_PORT": str(controller),
+        }
+        specs = [
+            EmbeddedValkey(data_dir).spec(),
+            EmbeddedNats(data_dir, mqtt, nats_client).spec(),
+            EmbeddedKafka(data_dir, kafka, controller).spec(),
+            role_spec("device-auth", settings_from(self.env), self.env),
+        ]
+        self._children = {spec.name: Child(spec) for spec in specs}
+
+    def child(self, name: str) -> Child:
+        return self._children[self.ALIASES.get(name, name)]
+
+    def start_all(self) -> None:
+        for child in self._children.values():
+            child.start()
+
+    def stop_all(self) -> None:
+        for child in reversed(self._children.values()):
+            child.stop()
+
+    def start(self, name: str) -> None:
+        if not self.child(name).is_running():
+            self.child(name).start()

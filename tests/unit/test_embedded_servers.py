@@ -1,0 +1,71 @@
+"""The embedded servers answer, survive kill -9 with their data, and let in only whom they should."""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from redis import Redis
+
+from ops.credentials import bridge_password, device_token, fleet_secret
+from ops.embedded.nats import mqtt_lets_in
+from tests.servers import World
+
+
+async def test_kafka_keeps_acknowledged_records_over_kill_9(embedded_world: World) -> None:
+    topic = f"{embedded_world.settings.kafka_topic_prefix}kept"
+    bootstrap = embedded_world.settings.kafka_bootstrap
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1)])
+    await admin.close()
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True) as producer:
+        for number in range(100):
+            await producer.send(topic, str(number).encode())
+        await producer.flush()
+
+    embedded_world.servers.kill9("kafka")
+    embedded_world.servers.start("kafka")
+
+    kept: list[bytes | None] = []
+    async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
+        while len(kept) < 100:
+            batches = await consumer.getmany(timeout_ms=5000)
+            assert batches, f"only {len(kept)} of 100 came back"
+            kept += [record.value for records in batches.values() for record in records]
+    assert kept == [str(number).encode() for number in range(100)]
+
+
+def test_valkey_answers_on_its_socket_and_starts_again_after_kill_9(embedded_world: World) -> None:
+    url = embedded_world.settings.resolved_redis_url()
+    with Redis.from_url(url) as client:
+        assert client.set(f"{embedded_world.settings.redis_prefix}probe", "1")
+    embedded_world.servers.kill9("redis")
+    embedded_world.servers.start("redis")
+    with Redis.from_url(url) as client:
+        assert client.ping()
+
+
+def test_only_the_right_token_with_the_right_client_id_gets_in(embedded_world: World) -> None:
+    settings = embedded_world.settings
+    address = (settings.mqtt_host, settings.mqtt_port)
+    device = embedded_world.device_id()
+    token = device_token(fleet_secret(settings.data_dir), device)
+
+    assert mqtt_lets_in(address, "bridge", bridge_password(settings.data_dir))
+    assert not mqtt_lets_in(address, "bridge", token)
+    assert not mqtt_lets_in(address, "bridge", "")
+    assert mqtt_lets_in(address, device, token, client_id=device)
+    assert not mqtt_lets_in(address, device, token, client_id=f"{device}x")
+    assert not mqtt_lets_in(address, f"{device}x", token, client_id=f"{device}x")
+    assert not mqtt_lets_in(address, "bad.id", device_token(fleet_secret(settings.data_dir), "bad.id"))
+
+
+def test_devices_get_in_again_after_the_broker_and_its_callout_were_killed(embedded_world: World) -> None:
+    settings = embedded_world.settings
+    for name in ("mqtt", "device-auth"):
+        embedded_world.servers.kill9(name)
+    for name in ("mqtt", "device-auth"):
+        embedded_world.servers.start(name)
+    device = embedded_world.device_id()
+    token = device_token(fleet_secret(settings.data_dir), device)
+    assert mqtt_lets_in((settings.mqtt_host, settings.mqtt_port), device, token, client_id=device)
