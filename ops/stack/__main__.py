@@ -1,0 +1,146 @@
+"""`python -m ops.stack`: install, start, stop and look at the real servers on loopback."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from domain.errors import WattAwayError
+from ops.credentials import device_token, fleet_secret
+from ops.settings import load_settings
+from ops.stack.detached import DetachedChild
+from ops.stack.mosquitto_accounts import MosquittoAccounts
+from ops.stack.packages import BROWSER, SERVERS, install, missing_packages
+from ops.stack.ports import StackPorts
+from ops.stack.private_files import write_private
+from ops.stack.servers import RealServers
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+DataDir = Annotated[Path, typer.Option(help="Where the servers keep their data, logs and passwords.")]
+_DEFAULT_DATA_DIR = Path(".stack")
+
+
+@app.command("install")
+def install_packages(
+    browser: Annotated[bool, typer.Option(help="Chromium and its driver too, for the tests of the web page.")] = False,
+    optional: Annotated[bool, typer.Option(help="Only warn where it cannot be done.")] = False,
+) -> None:
+    """Install the servers that are missing (Debian, root); no service is started."""
+    missing = missing_packages(SERVERS | (BROWSER if browser else {}))
+    if not missing:
+        return
+    typer.echo(f"installing {', '.join(missing)} …")
+    try:
+        install(missing)
+    except WattAwayError as error:
+        if not optional:
+            raise
+        typer.echo(f"warning: {error}", err=True)
+
+
+@app.command()
+def up(data_dir: DataDir = _DEFAULT_DATA_DIR) -> None:
+    """Install what is missing and start MariaDB, Redis, Mosquitto and three nodes of Kafka on loopback."""
+    install_packages()
+    servers = _servers(data_dir)
+    children = [DetachedChild(spec) for spec in servers.specs()]
+    if all(child.pid is None for child in children):
+        servers.ports.check_free()
+    try:
+        with ThreadPoolExecutor(len(children)) as pool:
+            list(pool.map(DetachedChild.start, children))
+    except BaseException:
+        _stop(children)
+        raise
+    env_path = servers.data_dir / "env"
+    write_private(env_path, "".join(f"{name}={value}\n" for name, value in servers.settings().items()))
+    _print_status(children)
+    typer.echo(f"\nThe app's settings, passwords among them, are in {env_path}. To use them:")
+    typer.echo(f"  set -a; . {env_path}; set +a; wattaway migrate; wattaway run bridge")
+
+
+@app.command()
+def down(
+    data_dir: DataDir = _DEFAULT_DATA_DIR,
+    erase: Annotated[bool, typer.Option(help="Delete their data too.")] = False,
+) -> None:
+    """Stop exactly what `up` has started."""
+    servers = _servers(data_dir)
+    _stop([DetachedChild(spec) for spec in servers.specs()])
+    if erase:
+        servers.erase()
+    typer.echo("the real servers are stopped" + (" and their data is deleted" if erase else ""))
+
+
+@app.command()
+def status(data_dir: DataDir = _DEFAULT_DATA_DIR) -> None:
+    """What runs; exit code 1 if something does not answer."""
+    if not _print_status([DetachedChild(spec) for spec in _servers(data_dir).specs()]):
+        raise typer.Exit(1)
+
+
+@app.command()
+def admit(
+    device_ids: Annotated[list[str], typer.Argument(help="Device ids; `-` reads one per line from standard input.")],
+    data_dir: DataDir = _DEFAULT_DATA_DIR,
+) -> None:
+    """Let devices connect to Mosquitto, with the tokens derived from the data dir's fleet secret.
+
+    Example: seq -f 'sim-%05.0f' 1 20 | python -m ops.stack admit -
+    """
+    if device_ids == ["-"]:
+        device_ids = sys.stdin.read().split()
+    _servers(data_dir).admit_devices(device_ids)
+    typer.echo(f"{len(device_ids)} devices may connect")
+
+
+@app.command()
+def accounts(
+    directory: Annotated[Path, typer.Argument(help="Where mosquitto.passwords and mosquitto.acl are (to be) kept.")],
+    device_ids: Annotated[list[str] | None, typer.Argument(help="Device ids to let in.")] = None,
+) -> None:
+    """Write the account files of a Mosquitto elsewhere (compose.yaml): the bridge's from the settings, and devices'."""
+    settings = load_settings()
+    directory.mkdir(parents=True, exist_ok=True)
+    files = MosquittoAccounts(directory)
+    files.load()
+    files.admit_bridge(settings.mqtt_username, settings.mqtt_password.get_secret_value())
+    secret = fleet_secret(settings.data_dir)
+    files.admit_devices({device_id: device_token(secret, device_id) for device_id in device_ids or []})
+    typer.echo(f"{directory} lets in the bridge and {files.device_count} devices; send Mosquitto SIGHUP")
+
+
+def _servers(data_dir: Path) -> RealServers:
+    return RealServers(data_dir, StackPorts())
+
+
+def _stop(children: list[DetachedChild]) -> None:
+    with ThreadPoolExecutor(len(children)) as pool:
+        list(pool.map(DetachedChild.stop, children))
+
+
+def _print_status(children: list[DetachedChild]) -> bool:
+    all_answer = True
+    for child in children:
+        answers = child.pid is not None and child.spec.is_ready()
+        all_answer &= answers
+        state = "stopped" if child.pid is None else "answers" if answers else "does not answer"
+        typer.echo(f"{child.spec.name:<10} {state:<16} {'' if child.pid is None else f'pid {child.pid}'}".rstrip())
+    return all_answer
+
+
+def main() -> None:
+    """Run the command; what goes wrong is one line."""
+    try:
+        app()
+    except WattAwayError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
