@@ -32,6 +32,7 @@ class ChildSpec:
         ready_within_s: how long a start may take.
         stop_within_s: how long it may take to obey SIGTERM before it is killed.
         after: the children that must answer before this one starts.
+        account: run it under this account of the machine (only root may); empty: under one's own.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ChildSpec:
     ready_within_s: float = 60.0
     stop_within_s: float = 10.0
     after: tuple[str, ...] = ()
+    account: str = ""
 
 
 class Child:
@@ -71,7 +73,7 @@ class Child:
         self.spec.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.spec.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *self.spec.argv],
+                [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), self.spec.account, *self.spec.argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,7 +1,8 @@
-"""Run a program that dies with its parent: `python tether.py PARENT_PID PROGRAM ARGUMENT…`.
+"""Run a program that dies with its parent: `python tether.py PARENT_PID ACCOUNT PROGRAM ARGUMENT…`.
 
-Linux kills it (SIGKILL) the moment the parent is gone, however that ended; the setting survives `exec`. Elsewhere the
-program just runs, and the next start finds it in the list of children. Kept free of imports that take time.
+An empty ACCOUNT is one's own. Linux kills it (SIGKILL) the moment the parent is gone, however that ended; the setting
+survives `exec`. Elsewhere the program just runs, and the next start finds it in the list of children. Kept free of
+imports that take time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    parent_pid, *argv = sys.argv[1:]
+    parent_pid, account, *argv = sys.argv[1:]
+    if account:
+        _become(account)  # First: a change of account undoes the setting below.
     if sys.platform == "linux":
         import ctypes
 
@@ -22,6 +25,15 @@ def main() -> None:
     if os.getppid() != int(parent_pid):
         sys.exit("the parent is gone")
     os.execvp(argv[0], argv)  # noqa: S606
+
+
+def _become(account: str) -> None:
+    import pwd
+
+    entry = pwd.getpwnam(account)
+    os.initgroups(account, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
 
 
 if __name__ == "__main__":

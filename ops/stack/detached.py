@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import time
@@ -72,6 +73,9 @@ class DetachedChild:
                 stderr=log,
                 env={**os.environ, **self.spec.env},
                 start_new_session=True,
+                user=self.spec.account or None,
+                group=pwd.getpwnam(self.spec.account).pw_gid if self.spec.account else None,
+                extra_groups=[] if self.spec.account else None,
             )
         started_at = psutil.Process(process.pid).create_time()
         self._pid_path.write_text(json.dumps({"pid": process.pid, "started_at": started_at}), encoding="ascii")

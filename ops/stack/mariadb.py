@@ -53,12 +53,13 @@ class MariaDbServer:
         self._data = self._directory / "data"
         self.spec = ChildSpec(
             name="mariadb",
-            argv=[find_program("mariadbd"), f"--defaults-file={self._directory / 'my.cnf'}", *_account_option()],
+            argv=[find_program("mariadbd"), f"--defaults-file={self._directory / 'my.cnf'}"],
             log_path=directory / "mariadb.log",
             is_ready=self._answers,
             prepare=self._prepare,
             ready_within_s=_READY_TIMEOUT_S,
             stop_within_s=_STOP_TIMEOUT_S,
+            account=_SERVER_ACCOUNT if os.geteuid() == 0 else "",
         )
 
     @property
