@@ -1,0 +1,1 @@
+"""Virtual sockets over real MQTT connections: appliance models, a lean MQTT client, a device that loses nothing."""

@@ -1,0 +1,249 @@
+"""A virtual socket on a real MQTT connection: says it is there, sends, keeps what has no receipt, comes back.
+
+It obeys no commands yet. It behaves as docs/protocol.md asks of a socket: presence with a last will, QoS 1, readings
+kept until a receipt names them, sent again after a reconnection and after a time-out, backlog in lists between the
+live readings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from domain.errors import DependencyUnavailable, PayloadRejected
+from domain.wire import (
+    PresenceReport,
+    data_topic,
+    decode_receipt,
+    encode_status,
+    receipts_topic,
+    status_topic,
+)
+from ops.simulator.mqtt_client import MqttClient, connect
+from ops.simulator.mqtt_login import Login
+from ops.simulator.mqtt_packets import Message, Will, encode_text
+from ops.simulator.outbox import Outbox
+
+FIRMWARE = "simulated-1"
+MOST_IN_FLIGHT = 100
+"""Messages without a PUBACK, beyond which live readings wait too."""
+
+
+class Sent(NamedTuple):
+    """What a PUBACK stands for."""
+
+    readings: int
+    is_list: bool
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The broker that sockets connect to."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class LinkTiming:
+    """How patient a socket is; tests shorten it."""
+
+    first_backoff_s: float = 1.0
+    longest_backoff_s: float = 60.0
+    connect_timeout_s: float = 20.0
+    resend_after_s: float = 15.0
+    keep_alive_s: int = 30
+
+
+@dataclass
+class Tally:
+    """What a fleet has done, counted in readings."""
+
+    measured: int = 0
+    sent: int = 0
+    pubacked: int = 0
+    receipted: int = 0
+    connections: int = 0
+    refusals: int = 0
+    last_refusal: str = ""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set at each receipt; clear it before waiting for the next."""
+
+
+class SocketDevice:
+    """One socket.
+
+    Args:
+        token: its MQTT password.
+        boot: 8 hex digits that name this start of it.
+        gate: held while connecting, so that a fleet does not open all its connections at once.
+        lists_only: nothing is live: everything goes out in lists (replay at full speed).
+    """
+
+    def __init__(
+        self,
+        device_id: str,
+        *,
+        token: str,
+        boot: str,
+        endpoint: Endpoint,
+        gate: asyncio.Semaphore,
+        tally: Tally,
+        timing: LinkTiming | None = None,
+        lists_only: bool = False,
+    ) -> None:
+        self.device_id, self.boot = device_id, boot
+        self._timing = timing or LinkTiming()
+        self.outbox = Outbox(self._timing.resend_after_s)
+        self._gate, self._tally, self._lists_only = gate, tally, lists_only
+        self._random = Random(f"{device_id} {boot}")  # noqa: S311 - jitter, not a secret
+        self._topic = encode_text(data_topic(device_id))
+        self._client: MqttClient | None = None
+        self._lists_in_flight = 0
+        self._attempts = 0
+        self._pumping: asyncio.TimerHandle | None = None
+        self._login = Login(
+            endpoint.host,
+            endpoint.port,
+            client_id=device_id,
+            username=device_id,
+            password=token,
+            keep_alive_s=self._timing.keep_alive_s,
+            will=Will(status_topic(device_id), encode_status(PresenceReport(False))),
+        )
+
+    @property
+    def online(self) -> bool:
+        return self._client is not None and not self._client.closed.done()
+
+    def offer(self, seq: int, payload: bytes) -> None:
+        """Take a new reading (JSON object): it goes out at once if there is a connection, and is kept in any case."""
+        self._tally.measured += 1
+        self.outbox.keep(seq, payload)
+        if not self.online:
+            return
+        if not self._lists_only:
+            self._send_live()
+        self._pump_soon(0.02)
+
+    async def stay_connected(self) -> None:
+        """Connect, and again whenever the connection is lost, until cancelled; then say goodbye."""
+        while True:
+            try:
+                client = await self._connect()
+                await self._serve(client)
+            except DependencyUnavailable as error:
+                self._tally.refusals += 1
+                self._tally.last_refusal = str(error)
+            self._disconnected()
+            await asyncio.sleep(self._backoff_s())
+
+    def break_connection(self) -> None:
+        """Lose the connection without a goodbye, as in a power cut."""
+        if self._client is not None:
+            self._client.abort()
+
+    # --- connection -------------------------------------------------------------------------------------
+
+    async def _connect(self) -> MqttClient:
+        self._attempts += 1
+        async with self._gate:
+            client = await connect(
+                self._login,
+                on_message=self._on_message,
+                on_puback=self._on_puback,
+                timeout_s=self._timing.connect_timeout_s,
+            )
+            try:
+                await client.subscribe([(receipts_topic(self.device_id), 0)], self._timing.connect_timeout_s)
+            except BaseException:
+                client.abort()
+                raise
+            return client
+
+    async def _serve(self, client: MqttClient) -> None:
+        presence = encode_status(PresenceReport(True, self.boot, FIRMWARE, 0))
+        try:
+            client.publish(encode_text(status_topic(self.device_id)), presence, Sent(0, False), retain=True)
+            self._client = client
+            self._tally.connections += 1
+            self._pump_soon(0)
+            while not client.closed.done():
+                await asyncio.wait({client.closed}, timeout=self._timing.resend_after_s / 4)
+                if self.outbox.mark_overdue(asyncio.get_running_loop().time()):
+                    self._pump_soon(0)
+        except asyncio.CancelledError:
+            await self._say_goodbye(client)
+            raise
+        finally:
+            client.abort()
+
+    async def _say_goodbye(self, client: MqttClient) -> None:
+        """A clean DISCONNECT drops the will, so the socket has to say itself that it goes."""
+        if not client.closed.done():
+            gone = encode_status(PresenceReport(False, self.boot, FIRMWARE, 0))
+            client.publish(encode_text(status_topic(self.device_id)), gone, Sent(0, False), retain=True)
+            await client.disconnect(timeout_s=2)
+
+    def _disconnected(self) -> None:
+        self._client = None
+        self._lists_in_flight = 0
+        if self._pumping is not None:
+            self._pumping.cancel()
+            self._pumping = None
+        self.outbox.mark_connection_lost()
+
+    def _backoff_s(self) -> float:
+        """Exponential and jittered, so that a fleet does not come back in step."""
+        limit_s = min(self._timing.longest_backoff_s, self._timing.first_backoff_s * 2.0 ** min(self._attempts - 1, 16))
+        return limit_s * self._random.uniform(0.5, 1.0)
+
+    # --- sending ----------------------------------------------------------------------------------------
+
+    def _send_live(self) -> None:
+        if self._client is None or self._client.in_flight > MOST_IN_FLIGHT:
+            return
+        payload = self.outbox.take_newest(asyncio.get_running_loop().time())
+        if payload is not None:
+            self._publish(payload, Sent(1, False))
+
+    def _publish(self, payload: bytes, sent: Sent) -> None:
+        if self._client is not None:
+            self._client.publish(self._topic, payload, sent)
+            self._tally.sent += sent.readings
+
+    def _pump_soon(self, delay_s: float) -> None:
+        if self._pumping is None:
+            self._pumping = asyncio.get_running_loop().call_later(delay_s, self._pump)
+
+    def _pump(self) -> None:
+        """Send waiting lists, few at a time, so that a long backlog leaves room for live readings."""
+        self._pumping = None
+        while self.online and self._lists_in_flight < (4 if self._lists_only else 1):
+            taken = self.outbox.take_list(asyncio.get_running_loop().time())
+            if taken is None:
+                return
+            self._lists_in_flight += 1
+            payload, readings = taken
+            self._publish(payload, Sent(readings, True))
+
+    # --- receiving --------------------------------------------------------------------------------------
+
+    def _on_puback(self, taken: Sequence[Sent]) -> None:
+        self._tally.pubacked += sum(sent.readings for sent in taken)
+        self._attempts = 0
+        self._lists_in_flight -= sum(sent.is_list for sent in taken)
+        if self.outbox.waiting():
+            self._pump_soon(0)
+
+    def _on_message(self, message: Message) -> None:
+        try:
+            receipt = decode_receipt(message.payload)
+        except PayloadRejected:
+            return
+        if receipt.boot == self.boot:
+            self._tally.receipted += self.outbox.settle(receipt.ranges)
+            self._tally.settled.set()
