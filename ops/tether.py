@@ -16,12 +16,14 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     parent_pid, account, *argv = sys.argv[1:]
-    if account:
-        _become(account)  # First: a change of account undoes the setting below.
     if sys.platform == "linux":
-        import ctypes
+        import ctypes  # Before the change of account: the new one may not be able to read Python's files.
 
+        if account:
+            _become(account)  # Before the tie: a change of account undoes it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    elif account:
+        _become(account)
     if os.getppid() != int(parent_pid):
         sys.exit("the parent is gone")
     os.execvp(argv[0], argv)  # noqa: S606
