@@ -25,13 +25,8 @@ from domain.wire import (
     MAX_POWER_MW,
     MAX_VOLTAGE_MV,
     Boot,
-    CommandReport,
-    DeviceEventReport,
-    PresenceReport,
     Seq,
-    StatusReport,
     UpMs,
-    WireReading,
 )
 
 READINGS_TOPIC = "wattaway.readings.v1"
@@ -152,59 +147,10 @@ _FIXED_HEADERS: Mapping[type[Any], list[Header]] = {
     ]
     for event, name in EVENT_TYPES.items()
 }
+_READING_HEADERS = _FIXED_HEADERS[ReadingRecorded]
 
 
-# --- from the wire --------------------------------------------------------------------------------------
-
-
-def reading_recorded(
-    device_id: str, reading: WireReading, *, received_at_ms: int, newest_up_ms: int = 0
-) -> ReadingRecorded:
-    """The event of a reading that was accepted.
-
-    Args:
-        newest_up_ms: for a reading without a clock, the highest `up` of its payload: that one is dated
-            `received_at_ms`, the others before it.
-    """
-    at_ms = reading.at
-    if at_ms is None:
-        at_ms = received_at_ms - (newest_up_ms - (reading.up or 0))
-    return ReadingRecorded(
-        device_id,
-        reading.boot,
-        reading.seq,
-        to_instant(at_ms),
-        to_instant(received_at_ms),
-        reading.power_mw / 1000,
-        None if reading.voltage_mv is None else reading.voltage_mv / 1000,
-        None if reading.current_ma is None else reading.current_ma / 1000,
-        None if reading.energy_mwh is None else reading.energy_mwh / 1000,
-        reading.relay,
-        None if reading.temperature_mc is None else reading.temperature_mc / 1000,
-        reading.rssi_dbm,
-        reading.up,
-    )
-
-
-def report_of(device_id: str, report: StatusReport, *, received_at_ms: int) -> Report:
-    """The event of a status payload."""
-    received_at = to_instant(received_at_ms)
-    match report:
-        case PresenceReport():
-            return PresenceChanged(device_id, report.online, received_at, report.boot, report.firmware, report.config)
-        case CommandReport():
-            return CommandReported(
-                device_id,
-                report.command,
-                report.result,
-                received_at,
-                report.relay,
-                report.reason,
-                None if report.at is None else to_instant(report.at),
-            )
-        case DeviceEventReport():
-            reported_at = None if report.at is None else to_instant(report.at)
-            return DeviceEventReported(device_id, report.event, received_at, reported_at, report.details)
+# --- made here ----------------------------------------------------------------------------------------
 
 
 def dead_letter(
@@ -228,15 +174,24 @@ def dead_letter(
 
 def reading_record(event: ReadingRecorded) -> Record:
     """The Kafka record of a reading: key = device id, `ce_id` = boot:seq within the device's `ce_source`."""
-    device = event.device_id
-    at_ms = to_ms(event.measured_at)
+    device_id = event.device_id
+    return encode_reading_record(event, device_id.encode(), source_header(device_id), to_ms(event.measured_at))
+
+
+def encode_reading_record(event: ReadingRecorded, key: bytes, source: Header, at_ms: int) -> Record:
+    """`reading_record` for whoever knows the device's key and source, and the event's instant, already."""
     headers = [
-        *_FIXED_HEADERS[ReadingRecorded],
+        *_READING_HEADERS,
         ("ce_id", f"{event.boot}:{event.seq}".encode()),
-        ("ce_source", f"/devices/{device}".encode()),
-        ("ce_time", _instant_bytes(event.measured_at)),
+        source,
+        ("ce_time", _encode(event.measured_at)[1:-1]),
     ]
-    return Record(READINGS_TOPIC, device.encode(), _encode(event), headers, at_ms)
+    return Record(READINGS_TOPIC, key, _encode(event), headers, at_ms)
+
+
+def source_header(device_id: str) -> Header:
+    """The `ce_source` of a device's events."""
+    return ("ce_source", f"/devices/{device_id}".encode())
 
 
 def report_record(event: Report) -> Record:
@@ -263,13 +218,9 @@ def _record(topic: str, device_id: str, identity: str, event: Event, at: datetim
         *_FIXED_HEADERS[type(event)],
         ("ce_id", identity.encode()),
         ("ce_source", (f"/devices/{device_id}" if device_id else "/bridges").encode()),
-        ("ce_time", _instant_bytes(at)),
+        ("ce_time", _encode(at)[1:-1]),
     ]
     return Record(topic, device_id.encode(), _encode(event), headers, to_ms(at))
-
-
-def _instant_bytes(instant: datetime) -> bytes:
-    return _encode(instant)[1:-1]
 
 
 def decode_reading(value: bytes) -> ReadingRecorded:

@@ -5,15 +5,15 @@ Integers only, so that a board with 32-bit floats stays exact: mV, mA, mW, mWh, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from domain.device_ids import parse_device_id
-from domain.errors import InvalidDeviceId, PayloadRejected, ReadingRejected
+from domain.errors import InvalidDeviceId, PayloadRejected
+from domain.strict_json import decode_strict_json
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_READINGS_PER_PAYLOAD = 500
@@ -53,22 +53,6 @@ class WireReading(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     relay: bool | None = None
     temperature_mc: MilliCelsius | None = None
     rssi_dbm: DecibelMilliwatts | None = None
-
-
-class RejectedReading(NamedTuple):
-    """A reading that becomes a dead letter; `boot` and `seq` where they could still be read, for its receipt."""
-
-    raw: bytes
-    error: ReadingRejected
-    boot: str | None = None
-    seq: int | None = None
-
-
-class DecodedData(NamedTuple):
-    """What one data payload held."""
-
-    readings: list[WireReading]
-    rejected: list[RejectedReading]
 
 
 class PresenceReport(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -147,117 +131,12 @@ def parse_device_topic(topic: str) -> tuple[str, str]:
 
 # --- data: device → server ------------------------------------------------------------------------------
 
-_decode_data = msgspec.json.Decoder(WireReading | list[WireReading]).decode
-_decode_reading = msgspec.json.Decoder(WireReading).decode
-_split_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
 def encode_data(readings: Sequence[WireReading]) -> bytes:
     """One reading as an object, several as a list (the backlog), at most `MAX_READINGS_PER_PAYLOAD`."""
     return _encode(readings[0] if len(readings) == 1 else readings)
-
-
-def decode_data(payload: bytes, *, received_at_ms: int, max_age_ms: int) -> DecodedData:
-    """The readings of one data payload that can be true, and the others with what is wrong with each.
-
-    Args:
-        payload: a JSON object or a list of up to 500 of them.
-        received_at_ms: the bridge's clock when the PUBLISH arrived; ms since 1970 UTC.
-        max_age_ms: readings older than this before `received_at_ms` are rejected.
-    Raises:
-        PayloadRejected: too large, not JSON, or neither an object nor a list of at most 500.
-    Source: docs/protocol.md, "Data".
-    """
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise PayloadRejected("too_large", f"{len(payload)} bytes are more than {MAX_PAYLOAD_BYTES}")
-    oldest_ms, newest_ms = received_at_ms - max_age_ms, received_at_ms + CLOCK_AHEAD_LIMIT_MS
-    try:
-        decoded = _decode_data(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _decode_one_by_one(payload, oldest_ms, newest_ms)
-    readings = decoded if type(decoded) is list else [decoded]
-    if len(readings) > MAX_READINGS_PER_PAYLOAD:
-        raise PayloadRejected("too_many", f"{len(readings)} readings are more than {MAX_READINGS_PER_PAYLOAD}")
-    # Each member has one colon, so an equal count proves that none is doubled or unknown.
-    if payload.count(b":") != sum(map(_count_members, readings)):
-        return _decode_one_by_one(payload, oldest_ms, newest_ms)
-    for reading in readings:
-        at = reading.at
-        if at is None or reading.up is not None or not oldest_ms <= at <= newest_ms:
-            return _decode_one_by_one(payload, oldest_ms, newest_ms)
-    return DecodedData(readings, [])
-
-
-def _count_members(reading: WireReading) -> int:
-    return 11 - (
-        (reading.at is None)
-        + (reading.up is None)
-        + (reading.voltage_mv is None)
-        + (reading.current_ma is None)
-        + (reading.energy_mwh is None)
-        + (reading.relay is None)
-        + (reading.temperature_mc is None)
-        + (reading.rssi_dbm is None)
-    )
-
-
-def _decode_one_by_one(payload: bytes, oldest_ms: int, newest_ms: int) -> DecodedData:
-    readings: list[WireReading] = []
-    rejected: list[RejectedReading] = []
-    for raw in _split(payload):
-        try:
-            readings.append(_decode_strictly(raw, oldest_ms, newest_ms))
-        except ReadingRejected as error:
-            rejected.append(RejectedReading(raw, error, *_salvage_identity(raw)))
-    return DecodedData(readings, rejected)
-
-
-def _split(payload: bytes) -> list[bytes]:
-    if not payload.lstrip().startswith(b"["):
-        return [payload]
-    try:
-        items = _split_list(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PayloadRejected("not_json", str(error)) from error
-    if len(items) > MAX_READINGS_PER_PAYLOAD:
-        raise PayloadRejected("too_many", f"{len(items)} readings are more than {MAX_READINGS_PER_PAYLOAD}")
-    return [bytes(item) for item in items]
-
-
-def _decode_strictly(raw: bytes, oldest_ms: int, newest_ms: int) -> WireReading:
-    try:
-        reading = _decode_reading(raw)
-        _load_strict_json(raw)
-    except msgspec.ValidationError as error:
-        raise ReadingRejected("schema", str(error)) from error
-    except PayloadRejected as error:
-        raise ReadingRejected(error.reason, error.detail) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ReadingRejected("not_json", str(error) or type(error).__name__) from error
-    if (reading.at is None) == (reading.up is None):
-        raise ReadingRejected("clock_missing", "exactly one of `at` and `up` is needed")
-    if reading.at is not None and reading.at > newest_ms:
-        raise ReadingRejected("clock_ahead", f"`at` is {reading.at - newest_ms} ms beyond the 2 min allowed")
-    if reading.at is not None and reading.at < oldest_ms:
-        raise ReadingRejected("too_old", f"`at` is {oldest_ms - reading.at} ms older than the retention")
-    return reading
-
-
-class _Identity(msgspec.Struct, gc=False):
-    boot: Boot
-    seq: Seq
-
-
-_decode_identity = msgspec.json.Decoder(_Identity).decode
-
-
-def _salvage_identity(raw: bytes) -> tuple[str | None, int | None]:
-    try:
-        identity = _decode_identity(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None, None
-    return identity.boot, identity.seq
 
 
 # --- status: device → server ----------------------------------------------------------------------------
@@ -271,7 +150,7 @@ def decode_status(payload: bytes) -> StatusReport:
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise PayloadRejected("too_large", f"{len(payload)} bytes are more than {MAX_PAYLOAD_BYTES}")
-    members = _load_strict_json(payload)
+    members = decode_strict_json(payload)
     if not isinstance(members, dict):
         raise PayloadRejected("schema", "a status is a JSON object")
     try:
@@ -288,28 +167,10 @@ def decode_status(payload: bytes) -> StatusReport:
     raise PayloadRejected("schema", "a status needs one of `online`, `command` and `event`")
 
 
-def _load_strict_json(raw: bytes) -> Any:
-    try:
-        return json.loads(raw, object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise PayloadRejected("not_json", str(error) or type(error).__name__) from error
-
-
-def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise PayloadRejected("doubled_key", "a member stands twice")
-    return members
-
-
-def _refuse_constant(name: str) -> None:
-    raise PayloadRejected("not_json", f"{name} is not JSON")
-
-
 def encode_status(report: StatusReport) -> bytes:
     """A status payload, as a device sends it."""
     if isinstance(report, DeviceEventReport):
-        return _encode({**report.details, "event": report.event} | ({"at": report.at} if report.at else {}))
+        return _encode({**report.details, "event": report.event} | ({} if report.at is None else {"at": report.at}))
     return _encode(report)
 
 

@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from domain.wire import MAX_CURRENT_MA, MAX_POWER_MW, WireReading, decode_data, encode_data
+from domain.data_payload import decode_data
+from domain.wire import MAX_CURRENT_MA, MAX_POWER_MW, WireReading, encode_data
 from ops.simulator.appliances import APPLIANCES, HOUR_MS, TimeOfDay
 from ops.simulator.metering import MW_MS_PER_MWH, MeteredSocket
 
