@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -12,11 +12,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from domain.errors import SettingInvalid
 from ops.embedded.valkey import socket_path
 
+ENV_PREFIX = "WATTAWAY_"
+ENV_FILE = ".env"
+
 
 class Settings(BaseSettings):
     """The defaults are those of the embedded servers that `wattaway up` starts."""
 
-    model_config = SettingsConfigDict(env_prefix="WATTAWAY_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
 
     data_dir: Path = Field(Path(".wattaway"), description="Where the embedded servers and secrets live.")
     log_format: Literal["auto", "console", "json"] = Field(
@@ -76,18 +79,22 @@ class Settings(BaseSettings):
     def resolved_database_url(self) -> str:
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir.resolve() / 'wattaway.db'}"
 
+    def database_kind(self) -> str:
+        """`sqlite`, `mysql`, …: what the database is, without its credentials."""
+        return self.resolved_database_url().split(":", 1)[0].split("+", 1)[0]
+
     def resolved_redis_url(self) -> str:
         return self.redis_url.get_secret_value() or f"unix://{socket_path(self.data_dir)}"
 
 
-def load_settings() -> Settings:
-    """The settings of this process.
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process; what the command line says comes first.
 
     Raises:
         SettingInvalid: names each wrong setting and says why.
     """
     try:
-        return Settings()
+        return Settings(**overrides)
     except ValidationError as error:
-        wrong = [f"WATTAWAY_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        wrong = [f"{ENV_PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
         raise SettingInvalid("; ".join(wrong)) from None

@@ -18,7 +18,7 @@ from domain.errors import SettingInvalid
 KAFKA_VERSION = "4.4.0"
 # "!": without it, log4j's own dependency management would replace kafka-clients 4.4.0 by 3.9.1.
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}!", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5!")
-DOWNLOAD_MIB = 67
+DOWNLOAD_BYTES = 44591658
 _KNOWN_HASHES = Path(__file__).with_name("kafka_jars.sha256")
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]

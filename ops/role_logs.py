@@ -1,0 +1,78 @@
+"""What the children's logs say: new warnings and errors, for the screen of `wattaway up`; keeps the files small."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_ROTATE_AT_BYTES = 10_000_000
+_READ_AT_MOST_BYTES = 1_000_000
+_LOUD = {"warning": False, "error": True, "critical": True, "exception": True}
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """A warning or an error of a role."""
+
+    role: str
+    is_error: bool
+    text: str
+
+
+@dataclass
+class RoleLogs:
+    """Follows the JSON logs of the roles, from where they end now."""
+
+    paths: dict[str, Path]
+    errors: int = 0
+    warnings: int = 0
+    latest: deque[Complaint] = field(default_factory=lambda: deque(maxlen=5))
+    _read_to: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._read_to = {role: _size(path) for role, path in self.paths.items()}
+
+    def follow(self) -> None:
+        """Take in what was written since the last call."""
+        for role, path in self.paths.items():
+            for line in self._new_lines(role, path):
+                self._take(role, line)
+            if _size(path) > _ROTATE_AT_BYTES:
+                # The child appends, so that it goes on at the start of the emptied file.
+                shutil.copyfile(path, path.with_suffix(".log.1"))
+                with path.open("r+b") as file:
+                    file.truncate(0)
+                self._read_to[role] = 0
+
+    def _new_lines(self, role: str, path: Path) -> list[bytes]:
+        start, size = self._read_to[role], _size(path)
+        if size <= start:
+            self._read_to[role] = size
+            return []
+        with path.open("rb") as file:
+            file.seek(max(start, size - _READ_AT_MOST_BYTES))
+            content = file.read(_READ_AT_MOST_BYTES)
+        whole = content.rfind(b"\n") + 1
+        self._read_to[role] = size - len(content) + whole
+        return content[:whole].splitlines()
+
+    def _take(self, role: str, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+            is_error = _LOUD[event["level"]]
+        except (ValueError, KeyError, TypeError):
+            return
+        self.errors += is_error
+        self.warnings += not is_error
+        fields = (f"{key}={event[key]}" for key in event if key not in ("event", "level", "at", "role", "exception"))
+        self.latest.append(Complaint(role, is_error, " ".join([str(event.get("event", "")), *fields])[:300]))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
