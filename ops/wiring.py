@@ -13,6 +13,8 @@ from ops.settings import Settings
 
 log = structlog.get_logger()
 
+_DAY_MS = 86_400_000
+
 
 def run_device_auth(settings: Settings) -> None:
     """Serve the embedded broker's auth callout until SIGTERM."""
@@ -34,6 +36,39 @@ async def _serve_device_auth(settings: Settings) -> None:
     )
 
 
+def run_bridge(settings: Settings) -> None:
+    """Carry what sockets say from MQTT into the log until SIGTERM."""
+    import uvloop
+
+    uvloop.run(_bridge(settings))
+
+
+async def _bridge(settings: Settings) -> None:
+    from bridges.kafka_topics import TopicNeeds
+    from bridges.mqtt_link import MqttServer
+    from bridges.run_bridge import KafkaServer
+    from bridges.run_bridge import run_bridge as carry
+
+    await carry(
+        MqttServer(
+            settings.mqtt_host,
+            settings.mqtt_port,
+            username=settings.mqtt_username,
+            password=mqtt_password(settings),
+            client_id=settings.mqtt_client_id,
+        ),
+        KafkaServer(
+            settings.kafka_bootstrap,
+            settings.kafka_topic_prefix,
+            TopicNeeds(settings.kafka_partitions, settings.kafka_replication),
+        ),
+        reading_max_age_ms=settings.reading_max_age_days * _DAY_MS,
+        receipt_interval_ms=settings.receipt_interval_ms,
+        metrics_port=settings.bridge_metrics_port,
+        stop=stop_on_signals(),
+    )
+
+
 def mqtt_password(settings: Settings) -> str:
     """The bridge's password: the setting, or the one made for the embedded broker."""
     return settings.mqtt_password.get_secret_value() or bridge_password(settings.data_dir)
@@ -48,4 +83,4 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-ROLES: dict[str, Callable[[Settings], None]] = {"device-auth": run_device_auth}
+ROLES: dict[str, Callable[[Settings], None]] = {"bridge": run_bridge, "device-auth": run_device_auth}
