@@ -64,7 +64,6 @@ async def run_bridge(
     book = ReceiptBook()
     topics = [kafka.topic_prefix + topic for topic in (READINGS_TOPIC, REPORTS_TOPIC, DEAD_LETTERS_TOPIC)]
     async with AsyncExitStack() as stack:
-        stack.enter_context(metrics.served(metrics_port))
         await ensure_topics(kafka.bootstrap, topics, kafka.needs)
         event_log = KafkaEventLog(kafka.bootstrap, topic_prefix=kafka.topic_prefix)
         stack.push_async_callback(_close, event_log)
@@ -73,6 +72,8 @@ async def run_bridge(
         session = MqttSession(mqtt, (DATA_FILTER, STATUS_FILTER), intake, metrics)
         stack.push_async_callback(session.close)
         await session.start()
+        # Whoever can read the metrics knows that the bridge takes messages.
+        stack.enter_context(metrics.served(metrics_port))
         carrier = MqttToKafka(intake, Translator(max_age_ms=reading_max_age_ms), event_log, book, metrics)
         log.info("bridge ready", mqtt=str(mqtt), kafka=kafka.bootstrap)
         async with asyncio.TaskGroup() as tasks:
