@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -12,9 +12,9 @@ from structlog.typing import Processor
 LogFormat = Literal["auto", "console", "json"]
 
 
-def configure_logging(log_format: LogFormat, level: str, role: str) -> None:
+def configure_logging(log_format: LogFormat, level: str, role: str, to: TextIO = sys.stderr) -> None:
     """Send our events and those of libraries through one pipeline; `role` is in every line."""
-    as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    as_json = log_format == "json" or (log_format == "auto" and not to.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -28,7 +28,7 @@ def configure_logging(log_format: LogFormat, level: str, role: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(to)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -46,5 +46,5 @@ def _keep_exception(_logger: object, _name: str, event: structlog.typing.EventDi
 
 def _quieten_libraries() -> None:
     # At INFO these tell of every rebalance, request and heartbeat.
-    for name in ("aiokafka", "faust", "mode", "gmqtt", "kafka", "alembic", "uvicorn.access", "nats", "jgo"):
+    for name in ("aiokafka", "faust", "mode", "gmqtt", "alembic", "uvicorn.access", "nats", "jgo"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 
 import structlog
+import uvloop
 
 from ops.credentials import bridge_password, fleet_secret
 from ops.settings import Settings
@@ -37,25 +38,22 @@ async def _serve_device_auth(settings: Settings) -> None:
 
 
 def run_bridge(settings: Settings) -> None:
-    """Carry what sockets say from MQTT into the log until SIGTERM."""
-    import uvloop
-
-    uvloop.run(_bridge(settings))
+    """Carry readings from MQTT into the log until SIGTERM."""
+    uvloop.run(_run_bridge(settings))
 
 
-async def _bridge(settings: Settings) -> None:
+async def _run_bridge(settings: Settings) -> None:
     from bridges.kafka_topics import TopicNeeds
     from bridges.mqtt_link import MqttServer
-    from bridges.run_bridge import KafkaServer
-    from bridges.run_bridge import run_bridge as carry
+    from bridges.run_bridge import KafkaServer, run_bridge
 
-    await carry(
+    await run_bridge(
         MqttServer(
             settings.mqtt_host,
             settings.mqtt_port,
-            username=settings.mqtt_username,
-            password=mqtt_password(settings),
-            client_id=settings.mqtt_client_id,
+            settings.mqtt_username,
+            mqtt_password(settings),
+            settings.mqtt_client_id,
         ),
         KafkaServer(
             settings.kafka_bootstrap,
