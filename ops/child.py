@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,6 +90,14 @@ class Child:
         """
         self.spec.prepare()
         self.spawn()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Return once it answers.
+
+        Raises:
+            DependencyUnavailable: it died, or did not answer in time; names its log.
+        """
         deadline = time.monotonic() + self.spec.ready_within_s
         while not self.spec.is_ready():
             if not self.is_running():
@@ -131,3 +140,17 @@ class Child:
             return ""
         said = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return f"; its last words in {self.spec.log_path}: {said[:300]}" if said else f"; see {self.spec.log_path}"
+
+
+def start_together(children: Sequence[Child]) -> None:
+    """Start children that do not wait for each other, or that answer only together (nodes of a cluster).
+
+    Raises:
+        DependencyUnavailable: one of them died or does not answer; the others may run.
+    """
+    with ThreadPoolExecutor(max(1, len(children))) as pool:
+        list(pool.map(lambda child: child.spec.prepare(), children))
+    for child in children:
+        child.spawn()  # In this thread: see `Child`.
+    for child in children:
+        child.wait_ready()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real_servers import StackSet, why_not
 from tests.servers import EmbeddedSet, Servers, World, new_world
 
 
@@ -28,7 +29,9 @@ def embedded_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
         yield Servers(
             variant="embedded",
             env=embedded.env,
-            new_database=lambda folder: f"sqlite:///{folder / 'wattaway.db'}",
+            new_corner=embedded.new_corner,
+            remove_corner=embedded.remove_corner,
+            admit=lambda device_ids: None,
             kill9=lambda name: embedded.child(name).kill(),
             start=embedded.start,
             pause=lambda name: embedded.child(name).signal(signal.SIGSTOP),
@@ -40,13 +43,27 @@ def embedded_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
 
 
 @pytest.fixture(scope="session")
-def stack_servers() -> Iterator[Servers]:
-    """The real servers of ops/stack."""
-    missing = "the real servers are not running; `make stack` starts them"
-    if os.environ.get("WATTAWAY_REQUIRE_STACK") == "1":
-        pytest.fail(missing)
-    pytest.skip(missing)
-    yield
+def stack_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The real servers of ops/stack, started at the first test that needs them."""
+    if (reason := why_not()) is not None:
+        pytest.fail(reason) if os.environ.get("WATTAWAY_REQUIRE_STACK") == "1" else pytest.skip(reason)
+    stack = StackSet(tmp_path_factory.mktemp("stack"))
+    try:
+        stack.start_all()
+        yield Servers(
+            variant="stack",
+            env=stack.env,
+            new_corner=stack.new_corner,
+            remove_corner=stack.remove_corner,
+            admit=stack.servers.admit_devices,
+            kill9=stack.kill9,
+            start=stack.start,
+            pause=lambda name: stack.send(name, signal.SIGSTOP),
+            resume=lambda name: stack.send(name, signal.SIGCONT),
+            names=stack.NAMES,
+        )
+    finally:
+        stack.stop_all()
 
 
 @pytest.fixture(
@@ -71,6 +88,12 @@ def embedded_world(embedded_servers: Servers, tmp_path: Path) -> Iterator[World]
     yield from _world(embedded_servers, tmp_path)
 
 
+@pytest.fixture
+def stack_world(stack_servers: Servers, tmp_path: Path) -> Iterator[World]:
+    """The same on the real servers alone."""
+    yield from _world(stack_servers, tmp_path)
+
+
 def _world(servers: Servers, folder: Path) -> Iterator[World]:
     world = new_world(servers, folder)
     try:
@@ -78,4 +101,6 @@ def _world(servers: Servers, folder: Path) -> Iterator[World]:
     finally:
         world.stop_roles()
         for name in servers.names:
+            servers.resume(name)
             servers.start(name)
+        servers.remove_corner(world.env)

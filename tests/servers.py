@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ops.child import Child
 from ops.embedded.kafka import EmbeddedKafka
-from ops.embedded.nats import EmbeddedNats
+from ops.embedded.nats import EmbeddedNats, mqtt_lets_in
 from ops.embedded.ports import free_ports
 from ops.embedded.valkey import EmbeddedValkey
 from ops.roles import role_spec
 from ops.settings import Settings
+from ops.wiring import mqtt_password
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,10 @@ class Servers:
     Args:
         variant: `embedded` or `stack`.
         env: the `WATTAWAY_…` variables that point at them.
-        new_database: makes an empty database for one test and returns its SQLAlchemy URL; gets the test's own folder.
+        new_corner: makes what one test needs of its own there (an empty database, a bridge's MQTT account) and returns
+            the variables that name it; gets the test's marker and folder.
+        remove_corner: takes these variables and undoes it.
+        admit: lets devices connect; the embedded broker lets in whoever has the right token.
         kill9: by name (`kafka`, `mqtt`, `redis`, `database`, …): SIGKILL, returns when it is gone.
         start: by name: starts it again, returns when it answers.
         pause, resume: by name: SIGSTOP and SIGCONT.
@@ -33,7 +37,9 @@ class Servers:
 
     variant: str
     env: Mapping[str, str]
-    new_database: Callable[[Path], str]
+    new_corner: Callable[[str, Path], Mapping[str, str]]
+    remove_corner: Callable[[Mapping[str, str]], None]
+    admit: Callable[[Iterable[str]], None]
     kill9: Callable[[str], None]
     start: Callable[[str], None]
     pause: Callable[[str], None]
@@ -95,8 +101,7 @@ def new_world(servers: Servers, folder: Path) -> World:
         **servers.env,
         "WATTAWAY_KAFKA_TOPIC_PREFIX": f"t{marker}.",
         "WATTAWAY_REDIS_PREFIX": f"t{marker}:",
-        "WATTAWAY_MQTT_CLIENT_ID": f"bridge-{marker}",
-        "WATTAWAY_DATABASE_URL": servers.new_database(folder),
+        **servers.new_corner(marker, folder),
         "WATTAWAY_BRIDGE_METRICS_PORT": str(bridge_port),
         "WATTAWAY_PROJECTOR_METRICS_PORT": str(projector_port),
         "WATTAWAY_API_PORT": str(api_port),
@@ -119,6 +124,7 @@ class EmbeddedSet:
             "WATTAWAY_KAFKA_BOOTSTRAP": f"127.0.0.1:{kafka}",
             "WATTAWAY_EMBEDDED_KAFKA_CONTROLLER_PORT": str(controller),
         }
+        self._address = ("127.0.0.1", mqtt)
         specs = [
             EmbeddedValkey(data_dir).spec(),
             EmbeddedNats(data_dir, mqtt, nats_client).spec(),
@@ -141,3 +147,12 @@ class EmbeddedSet:
     def start(self, name: str) -> None:
         if not self.child(name).is_running():
             self.child(name).start()
+
+    def new_corner(self, marker: str, folder: Path) -> dict[str, str]:
+        url = f"sqlite:///{folder / 'wattaway.db'}"
+        return {"WATTAWAY_DATABASE_URL": url, "WATTAWAY_MQTT_CLIENT_ID": f"bridge-{marker}"}
+
+    def remove_corner(self, env: Mapping[str, str]) -> None:
+        """End the bridge's persistent session, or the broker keeps every later test's messages for it."""
+        settings = settings_from(env)
+        mqtt_lets_in(self._address, settings.mqtt_username, mqtt_password(settings), client_id=settings.mqtt_client_id)

@@ -8,6 +8,7 @@ import pwd
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pymysql
 
@@ -65,11 +66,19 @@ class MariaDbServer:
     @property
     def url(self) -> str:
         """The SQLAlchemy URL, password included: a secret."""
-        return f"mysql+pymysql://{USER}:{self._password}@{LOOPBACK}:{self._port}/{DATABASE}?charset=utf8mb4"
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        """The same of another database; its name must begin with `wattaway`."""
+        return f"mysql+pymysql://{USER}:{self._password}@{LOOPBACK}:{self._port}/{database}?charset=utf8mb4"
 
     @property
     def _password(self) -> str:
         return stored_secret(self._directory / "mariadb.secret")
+
+    def login(self) -> dict[str, Any]:
+        """Arguments for `pymysql.connect`, password included: a secret."""
+        return {"host": LOOPBACK, "port": self._port, "user": USER, "password": self._password}
 
     def erase(self) -> None:
         """Delete its data; the server must not run."""
@@ -109,9 +118,7 @@ class MariaDbServer:
 
     def _answers(self) -> bool:
         try:
-            pymysql.connect(
-                host=LOOPBACK, port=self._port, user=USER, password=self._password, database=DATABASE, connect_timeout=2
-            ).close()
+            pymysql.connect(**self.login(), database=DATABASE, connect_timeout=2).close()
         except (pymysql.MySQLError, OSError):
             return False
         return True
