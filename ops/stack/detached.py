@@ -27,6 +27,7 @@ class DetachedChild:
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
         self._pid_path = spec.log_path.with_suffix(".pid")
+        self._started: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -62,11 +63,12 @@ class DetachedChild:
             except psutil.TimeoutExpired:
                 process.kill()
                 process.wait(10)
+            self._process()
         self._pid_path.unlink(missing_ok=True)
 
     def _spawn(self) -> None:
         with self.spec.log_path.open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603
+            self._started = subprocess.Popen(  # noqa: S603
                 self.spec.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -77,10 +79,12 @@ class DetachedChild:
                 group=pwd.getpwnam(self.spec.account).pw_gid if self.spec.account else None,
                 extra_groups=[] if self.spec.account else None,
             )
-        started_at = psutil.Process(process.pid).create_time()
-        self._pid_path.write_text(json.dumps({"pid": process.pid, "started_at": started_at}), encoding="ascii")
+        started_at = psutil.Process(self._started.pid).create_time()
+        self._pid_path.write_text(json.dumps({"pid": self._started.pid, "started_at": started_at}), encoding="ascii")
 
     def _process(self) -> psutil.Process | None:
+        if self._started is not None:
+            self._started.poll()  # Reaps it if it has ended: else it stays in the process table.
         try:
             written = json.loads(self._pid_path.read_text(encoding="ascii"))
             process = psutil.Process(written["pid"])
