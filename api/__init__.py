@@ -1,1 +1,1 @@
-"""The thin HTTP side: queries of the read models, the live feed and the page."""
+"""HTTP, WebSocket and the web page: thin, the read side only."""

@@ -1,0 +1,202 @@
+"""The AsyncAPI 3 document of the Kafka topics and the MQTT channels, from the types of the domain.
+
+Seen from WattAway: it receives what devices send, and sends events to Kafka and receipts to devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from api.json_schemas import asyncapi_schemas
+from domain.device_ids import DEVICE_ID_PATTERN
+from domain.events import DEAD_LETTERS_TOPIC, EVENT_TYPES, READINGS_TOPIC, REPORTS_TOPIC, TOPIC_EVENTS
+from domain.wire import (
+    MAX_READINGS_PER_PAYLOAD,
+    CommandReport,
+    DeviceEventReport,
+    PresenceReport,
+    Receipt,
+    WireReading,
+    data_topic,
+    receipts_topic,
+    status_topic,
+)
+
+VERSION = "3.0.0"
+_DEVICE = "{deviceId}"
+_TOPIC_TITLES = {
+    READINGS_TOPIC: ("readings", "Every reading that was accepted, once per `ce_source` and `ce_id`."),
+    REPORTS_TOPIC: ("reports", "What devices say about themselves: presence, ends of commands, events such as trips."),
+    DEAD_LETTERS_TOPIC: ("deadLetters", "Input that could not be taken: why, from where, and its bytes."),
+}
+
+
+class Brokers(NamedTuple):
+    """Where the document says that the brokers are."""
+
+    kafka_host: str
+    mqtt_host: str
+    topic_prefix: str = ""
+
+
+class _MqttChannel(NamedTuple):
+    name: str
+    address: str
+    description: str
+    payloads: tuple[type[Any], ...]
+    action: str
+
+
+_MQTT_CHANNELS = (
+    _MqttChannel(
+        "deviceData",
+        data_topic(_DEVICE),
+        f"QoS 1. One reading, or a list of up to {MAX_READINGS_PER_PAYLOAD} (the backlog); settled by a receipt.",
+        (WireReading,),
+        "receive",
+    ),
+    _MqttChannel(
+        "deviceStatus",
+        status_topic(_DEVICE),
+        "QoS 1. Presence is retained and also the last will; reports and events are not retained.",
+        (PresenceReport, CommandReport, DeviceEventReport),
+        "receive",
+    ),
+    _MqttChannel(
+        "deviceReceipts",
+        receipts_topic(_DEVICE),
+        "QoS 0. Which readings are in the log, so that the device may forget them.",
+        (Receipt,),
+        "send",
+    ),
+)
+
+
+def asyncapi_document(brokers: Brokers, *, version: str) -> dict[str, Any]:
+    """The whole document.
+
+    Args:
+        version: WattAway's own.
+    """
+    topics = {name: (topic, text) for topic, (name, text) in _TOPIC_TITLES.items()}
+    return {
+        "asyncapi": VERSION,
+        "info": {
+            "title": "WattAway",
+            "version": version,
+            "description": "Telemetry of smart sockets: MQTT between the sockets and the engine, events in Kafka.",
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "kafka": {"host": brokers.kafka_host, "protocol": "kafka", "description": "The event log."},
+            "mqtt": {
+                "host": brokers.mqtt_host,
+                "protocol": "mqtt",
+                "protocolVersion": "3.1.1",
+                "description": "User = device id, password = its token.",
+            },
+        },
+        "channels": {
+            **{name: _kafka_channel(brokers.topic_prefix, topic, text) for name, (topic, text) in topics.items()},
+            **{channel.name: _mqtt_channel(channel) for channel in _MQTT_CHANNELS},
+        },
+        "operations": {
+            **{
+                f"append{name[0].upper()}{name[1:]}": _operation("send", name, TOPIC_EVENTS[topic])
+                for name, (topic, _) in topics.items()
+            },
+            **{
+                f"{c.action}{c.name[0].upper()}{c.name[1:]}": _operation(c.action, c.name, c.payloads)
+                for c in _MQTT_CHANNELS
+            },
+        },
+        "components": {"messages": _messages(), "schemas": dict(asyncapi_schemas())},
+    }
+
+
+def _kafka_channel(prefix: str, topic: str, description: str) -> dict[str, Any]:
+    return {
+        "address": prefix + topic,
+        "description": description,
+        "servers": [{"$ref": "#/servers/kafka"}],
+        "messages": _message_refs(TOPIC_EVENTS[topic]),
+        "bindings": {"kafka": {"topic": prefix + topic}},
+    }
+
+
+def _mqtt_channel(channel: _MqttChannel) -> dict[str, Any]:
+    return {
+        "address": channel.address,
+        "description": channel.description,
+        "servers": [{"$ref": "#/servers/mqtt"}],
+        "parameters": {"deviceId": {"description": f"The device's id: {DEVICE_ID_PATTERN}"}},
+        "messages": _message_refs(channel.payloads),
+    }
+
+
+def _message_refs(types: Iterable[type[Any]]) -> dict[str, Any]:
+    return {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"} for kind in types}
+
+
+def _operation(action: str, channel: str, types: Iterable[type[Any]]) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{kind.__name__}"} for kind in types],
+    }
+
+
+def _messages() -> dict[str, Any]:
+    wire = {kind for channel in _MQTT_CHANNELS for kind in channel.payloads}
+    messages: dict[str, Any] = {
+        event.__name__: {
+            "name": name,
+            "title": _first_sentence(event),
+            "contentType": "application/json",
+            "headers": _cloud_event_headers(name),
+            "payload": _schema_ref(event),
+            "bindings": {"kafka": {"key": {"type": "string", "description": "The device's id; empty if unknown."}}},
+        }
+        for event, name in EVENT_TYPES.items()
+    }
+    for kind in sorted(wire, key=lambda kind: kind.__name__):
+        messages[kind.__name__] = {
+            "name": kind.__name__,
+            "title": _first_sentence(kind),
+            "contentType": "application/json",
+            "payload": _payload(kind),
+        }
+    return messages
+
+
+def _payload(kind: type[Any]) -> dict[str, Any]:
+    if kind is not WireReading:
+        return _schema_ref(kind)
+    backlog = {"type": "array", "items": _schema_ref(kind), "maxItems": MAX_READINGS_PER_PAYLOAD}
+    return {"oneOf": [_schema_ref(kind), backlog]}
+
+
+def _schema_ref(kind: type[Any]) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def _cloud_event_headers(event_type: str) -> dict[str, Any]:
+    """CloudEvents 1.0, Kafka binding, binary mode."""
+    return {
+        "type": "object",
+        "required": ["ce_specversion", "ce_type", "ce_id", "ce_source", "ce_time", "content-type"],
+        "properties": {
+            "ce_specversion": {"type": "string", "const": "1.0"},
+            "ce_type": {"type": "string", "const": event_type},
+            "ce_id": {"type": "string", "description": "Unique within `ce_source`: doubles are the same event."},
+            "ce_source": {"type": "string", "examples": ["/devices/kitchen-kettle"]},
+            "ce_time": {"type": "string", "format": "date-time"},
+            "content-type": {"type": "string", "const": "application/json"},
+        },
+    }
+
+
+def _first_sentence(kind: type[Any]) -> str:
+    return (kind.__doc__ or kind.__name__).partition("\n")[0]

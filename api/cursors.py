@@ -1,0 +1,35 @@
+"""Page cursors: where the next page begins, as an opaque token that a client hands back unread.
+
+A cursor holds the key of the last row shown, never a row number, so pages neither skip nor repeat a row while data
+arrives.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TypeVar
+
+import msgspec
+
+from domain.errors import InvalidInput
+
+Keys = TypeVar("Keys")
+
+
+def encode_cursor(keys: object) -> str:
+    """`keys` (a tuple of plain values) as a token safe in a URL."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(keys)).rstrip(b"=").decode()
+
+
+def decode_cursor(token: str, shape: type[Keys]) -> Keys:
+    """The keys in a token made by `encode_cursor`.
+
+    Raises:
+        InvalidInput: not a cursor of this route.
+    """
+    try:
+        padded = token.encode("ascii") + b"=" * (-len(token) % 4)
+        return msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=shape)
+    except (UnicodeEncodeError, binascii.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidInput("cursor", "`cursor` is not one that this route gave out") from error

@@ -1,0 +1,209 @@
+"""The live feed: one Redis subscriber for the whole process, fanned out to a bounded queue per client.
+
+Events, the same over WebSocket and SSE: `hello` (first), `readings` and `presence` (`items`, the documents of Kafka),
+`missed` (`count` items were dropped because this client reads too slowly; `count` null: nobody knows how many, ask
+`latest` again), `heartbeat` (nothing happened for a while). An event id is `<process>-<position>`. A client that comes
+back with the last one gets what the short memory still holds, or else `missed` with null.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from api.live_queue import LiveMessage, LiveQueue
+from api.metrics import LIVE_CLIENTS, LIVE_ITEMS
+from api.time_ranges import format_instant
+from domain.clock import Clock
+
+HEARTBEAT_S = 15.0
+REMEMBERED_ITEMS = 10_000
+MAX_CLIENTS = 1000
+_RATE_WINDOW_S = 60.0
+_LONGEST_BACKOFF_S = 2.0
+
+log = structlog.get_logger()
+
+
+class _Published(msgspec.Struct, gc=False):
+    type: str
+    items: list[msgspec.Raw]
+
+
+_decode_published = msgspec.json.Decoder(_Published).decode
+
+
+class LiveEvent(NamedTuple):
+    """One event as both transports send it."""
+
+    name: str
+    id: str | None
+    data: bytes
+    """A JSON object; its `type` repeats the name."""
+
+
+class LiveFeed:
+    """What is projected right now, for any number of clients.
+
+    Args:
+        redis: a client of its own; its connection waits for messages without a deadline of its own.
+        channel: where the projector publishes.
+    """
+
+    def __init__(self, redis: Redis, channel: str, clock: Clock) -> None:
+        self._redis = redis
+        self._channel = channel
+        self._clock = clock
+        self._process = secrets.token_hex(4)
+        self._position = 0
+        self._memory: deque[LiveMessage] = deque()
+        self._remembered_items = 0
+        self._queues: set[LiveQueue] = set()
+        self._rate: deque[tuple[float, int]] = deque()
+        self._watching_since: float | None = None
+        self._closed = False
+
+    @property
+    def full(self) -> bool:
+        return len(self._queues) >= MAX_CLIENTS
+
+    def readings_per_min(self) -> float | None:
+        """Readings projected in the last minute; None until the feed was watched for a few seconds."""
+        now = time.monotonic()
+        self._forget_before(now - _RATE_WINDOW_S)
+        watched_s = 0.0 if self._watching_since is None else min(_RATE_WINDOW_S, now - self._watching_since)
+        if watched_s < 5:
+            return None
+        return round(sum(count for _, count in self._rate) * 60 / watched_s, 1)
+
+    async def run(self) -> None:
+        """Follow the channel until cancelled, through any outage of Redis."""
+        backoff_s = 0.1
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                    await subscription.subscribe(self._channel)
+                    self._watching_since = time.monotonic()
+                    while True:
+                        message = await subscription.get_message(timeout=5)
+                        backoff_s = 0.1
+                        if message is not None:
+                            self._publish(message["data"])
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("live feed lost", error=str(error)[:200], retry_in_s=backoff_s)
+            self._watching_since = None
+            for queue in self._queues:
+                queue.miss_unknown()
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(_LONGEST_BACKOFF_S, backoff_s * 2)
+
+    def close(self) -> None:
+        """Let every client go and take no new one."""
+        self._closed = True
+        for queue in self._queues:
+            queue.close()
+
+    async def disconnect(self) -> None:
+        await self._redis.aclose()
+
+    def _publish(self, data: bytes) -> None:
+        try:
+            published = _decode_published(data)
+        except msgspec.MsgspecError as error:
+            log.warning("live message refused", error=str(error)[:200])
+            return
+        self._position += len(published.items)
+        items = [bytes(item).replace(b"\n", b" ") for item in published.items]
+        message = LiveMessage(published.type, items, self._position)
+        LIVE_ITEMS.labels(message.kind).inc(len(items))
+        if message.kind == "readings":
+            self._rate.append((time.monotonic(), len(items)))
+            self._forget_before(time.monotonic() - _RATE_WINDOW_S)
+        self._remember(message)
+        for queue in self._queues:
+            queue.offer(message)
+
+    def _forget_before(self, at: float) -> None:
+        while self._rate and self._rate[0][0] < at:
+            self._rate.popleft()
+
+    def _remember(self, message: LiveMessage) -> None:
+        self._memory.append(message)
+        self._remembered_items += len(message.items)
+        while self._remembered_items > REMEMBERED_ITEMS:
+            self._remembered_items -= len(self._memory.popleft().items)
+
+    @contextmanager
+    def _joined(self, queue: LiveQueue, transport: str) -> Iterator[None]:
+        self._queues.add(queue)
+        LIVE_CLIENTS.labels(transport).inc()
+        if self._closed:
+            queue.close()
+        try:
+            yield
+        finally:
+            self._queues.discard(queue)
+            LIVE_CLIENTS.labels(transport).dec()
+
+    async def events(
+        self,
+        device_ids: frozenset[str] | None,
+        *,
+        transport: str,
+        last_event_id: str | None = None,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> AsyncIterator[LiveEvent]:
+        """All events for one client, until the server stops."""
+        queue = LiveQueue(device_ids)
+        with self._joined(queue, transport):
+            position = self._position if last_event_id is None else self._catch_up(queue, last_event_id)
+            yield self._event("hello", {"at": self._now(), "heartbeat_s": heartbeat_s}, position)
+            while not queue.closed:
+                if not await queue.wait(heartbeat_s):
+                    yield self._event("heartbeat", {"at": self._now()})
+                    continue
+                missed, count = queue.take_missed()
+                if missed:
+                    yield self._event("missed", {"count": count})
+                message = queue.take()
+                if message is not None:
+                    yield self._items_event(message)
+
+    def _catch_up(self, queue: LiveQueue, last_event_id: str) -> int:
+        """Queue what came after an event id; return where the client stands now."""
+        process, _, position = last_event_id.rpartition("-")
+        first = self._memory[0].position - len(self._memory[0].items) if self._memory else self._position
+        known = process == self._process and position.isdecimal() and first <= int(position) <= self._position
+        if not known:
+            queue.miss_unknown()
+            return self._position
+        for message in self._memory:
+            if message.position > int(position):
+                queue.offer(message)
+        return int(position)
+
+    def _now(self) -> str:
+        return format_instant(self._clock.now_ms())
+
+    def _id(self, position: int) -> str:
+        return f"{self._process}-{position}"
+
+    def _event(self, name: str, members: dict[str, object], position: int | None = None) -> LiveEvent:
+        event_id = None if position is None else self._id(position)
+        more = {} if event_id is None else {"id": event_id}
+        return LiveEvent(name, event_id, msgspec.json.encode({"type": name, **more, **members}))
+
+    def _items_event(self, message: LiveMessage) -> LiveEvent:
+        event_id = self._id(message.position)
+        head = b'{"type":"%b","id":"%b","items":[' % (message.kind.encode(), event_id.encode())
+        return LiveEvent(message.kind, event_id, head + b",".join(message.items) + b"]}")

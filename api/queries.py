@@ -1,0 +1,107 @@
+"""Questions about devices, their latest readings and dead letters, each a few indexed reads of the read models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, Select, and_, func, or_, select
+
+from api.readings import reading_document
+from projections.tables import ReadModel, read_model
+
+
+class DeadLetterFilter(NamedTuple):
+    """Which dead letters; None lets all through."""
+
+    device_id: str | None
+    reason: str | None
+    from_ms: int | None
+    to_ms: int | None
+
+
+class DeadLetterKey(NamedTuple):
+    """Where a dead letter stands in the newest-first order."""
+
+    received_at_ms: int
+    log_partition: int
+    log_offset: int
+
+
+def find_device_ref(connection: Connection, model: ReadModel, device_id: str) -> int | None:
+    """The device's surrogate key; only good within one question, because a rebuild numbers them anew."""
+    devices = model.devices
+    return connection.execute(select(devices.c.device_ref).where(devices.c.device_id == device_id)).scalar()
+
+
+def device_row(connection: Connection, device_id: str) -> Row[Any] | None:
+    """One device and its presence."""
+    devices = read_model().devices
+    return connection.execute(select(devices).where(devices.c.device_id == device_id)).first()
+
+
+def device_rows(connection: Connection, after: str, limit: int) -> Sequence[Row[Any]]:
+    """Up to `limit` devices whose id comes after `after`, by id."""
+    devices = read_model().devices
+    query = select(devices).where(devices.c.device_id > after).order_by(devices.c.device_id).limit(limit)
+    return connection.execute(query).all()
+
+
+def latest_documents(connection: Connection, device_ids: Sequence[str]) -> dict[str, bytes]:
+    """The newest reading's document of every device that has one."""
+    model = read_model()
+    devices = model.devices.c
+    found: dict[str, bytes] = {}
+    for start in range(0, len(device_ids), 500):
+        chunk = device_ids[start : start + 500]
+        refs = connection.execute(select(devices.device_ref, devices.device_id).where(devices.device_id.in_(chunk)))
+        for device_ref, device_id in refs.all():
+            row = connection.execute(_newest_reading(model, device_ref)).first()
+            if row is not None:
+                found[device_id] = reading_document(device_id, row)
+    return found
+
+
+def _newest_reading(model: ReadModel, device_ref: int) -> Select[Any]:
+    readings = model.readings
+    key = (readings.c.measured_at_ms.desc(), readings.c.boot.desc(), readings.c.seq.desc())
+    return select(readings).where(readings.c.device_ref == device_ref).order_by(*key).limit(1)
+
+
+def dead_letter_rows(
+    connection: Connection, wanted: DeadLetterFilter, before: DeadLetterKey | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Up to `limit` dead letters, newest first, without their raw bytes but with how many those are."""
+    letters = read_model().dead_letters
+    listed = [column for column in letters.c if column.name != "raw"]
+    query: Select[Any] = select(*listed, func.length(letters.c.raw).label("raw_bytes"))
+    for column, value in ((letters.c.device_id, wanted.device_id), (letters.c.reason, wanted.reason)):
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.from_ms is not None:
+        query = query.where(letters.c.received_at_ms >= wanted.from_ms)
+    if wanted.to_ms is not None:
+        query = query.where(letters.c.received_at_ms < wanted.to_ms)
+    if before is not None:
+        query = query.where(_older_than(letters.c, before))
+    key = (letters.c.received_at_ms.desc(), letters.c.log_partition.desc(), letters.c.log_offset.desc())
+    return connection.execute(query.order_by(*key).limit(limit)).all()
+
+
+def _older_than(columns: Any, key: DeadLetterKey) -> Any:
+    """A row comparison spelt out, so that MySQL walks the index on `received_at_ms`."""
+    same_instant = or_(
+        columns.log_partition < key.log_partition,
+        and_(columns.log_partition == key.log_partition, columns.log_offset < key.log_offset),
+    )
+    return and_(
+        columns.received_at_ms <= key.received_at_ms,
+        or_(columns.received_at_ms < key.received_at_ms, same_instant),
+    )
+
+
+def dead_letter_raw(connection: Connection, log_partition: int, log_offset: int) -> bytes | None:
+    """The bytes of one dead letter as they came."""
+    letters = read_model().dead_letters
+    query = select(letters.c.raw).where(letters.c.log_partition == log_partition, letters.c.log_offset == log_offset)
+    return connection.execute(query).scalar()

@@ -1,0 +1,72 @@
+"""Whether the API and what it needs are well: health, readiness, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from api import examples
+from api.metrics import CONTENT_TYPE, joined_metrics
+from api.problems import RETRY_AFTER_S
+from api.schemas import Health, Readiness, json_answer
+from api.services import JsonBytes, Probe, Services
+
+PROBE_TIMEOUT_S = 3.0
+
+
+def service_routes(services: Services) -> APIRouter:
+    """`/healthz`, `/readyz`, `/metrics`."""
+    router = APIRouter(tags=["service"])
+
+    @router.get(
+        "/healthz",
+        summary="The process runs",
+        response_class=JsonBytes,
+        responses={200: json_answer(Health, examples.HEALTH)},
+    )
+    async def get_health() -> Response:
+        return JsonBytes(b'{"status":"ok"}')
+
+    @router.get(
+        "/readyz",
+        summary="Every dependency, with its latency",
+        response_class=JsonBytes,
+        responses={
+            200: json_answer(Readiness, examples.READINESS),
+            503: {"description": "One is away", "model": Readiness},
+        },
+    )
+    async def get_readiness() -> Response:
+        states = await asyncio.gather(*(_probe(name, probe) for name, probe in services.probes.items()))
+        ready = all(state["ok"] for state in states)
+        document = {"status": "ready" if ready else "unavailable", "dependencies": states}
+        headers = {} if ready else {"Retry-After": str(RETRY_AFTER_S)}
+        return JsonBytes(msgspec.json.encode(document), 200 if ready else 503, headers)
+
+    @router.get(
+        "/metrics",
+        summary="Prometheus: the API's families, then the bridge's and the projector's",
+        response_class=Response,
+        responses={200: {"description": "Text format 0.0.4", "content": {"text/plain": {}}}},
+    )
+    async def get_metrics() -> Response:
+        return Response(await joined_metrics(services.metrics_sources), headers={"Content-Type": CONTENT_TYPE})
+
+    return router
+
+
+async def _probe(name: str, probe: Probe) -> dict[str, object]:
+    started_at = time.perf_counter()
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            ok, detail = True, await probe()
+    except TimeoutError:
+        ok, detail = False, f"no answer within {PROBE_TIMEOUT_S:g} s"
+    except Exception as error:
+        ok, detail = False, str(error)[:300] or type(error).__name__
+    latency_ms = round((time.perf_counter() - started_at) * 1000, 2)
+    return {"name": name, "ok": ok, "latency_ms": latency_ms, "detail": detail}
