@@ -67,6 +67,33 @@ async def _run_bridge(settings: Settings) -> None:
     )
 
 
+def run_api(settings: Settings) -> None:
+    """Answer over HTTP until SIGTERM."""
+    uvloop.run(_run_api(settings))
+
+
+async def _run_api(settings: Settings) -> None:
+    from api.app import create_app
+    from api.asyncapi import Brokers
+    from api.server import serve
+
+    ports = {"bridge": settings.bridge_metrics_port, "projector": settings.projector_metrics_port}
+    app = create_app(
+        database_url=settings.resolved_database_url(),
+        redis_url=settings.resolved_redis_url(),
+        redis_prefix=settings.redis_prefix,
+        time_zone=settings.time_zone,
+        offline_after_s=settings.offline_after_s,
+        brokers=Brokers(
+            settings.kafka_bootstrap.split(",")[0],
+            f"{settings.mqtt_host}:{settings.mqtt_port}",
+            settings.kafka_topic_prefix,
+        ),
+        metrics_sources={role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items() if port},
+    )
+    await serve(app, host=settings.api_host, port=settings.api_port, stop=stop_on_signals())
+
+
 def mqtt_password(settings: Settings) -> str:
     """The bridge's password: the setting, or the one made for the embedded broker."""
     return settings.mqtt_password.get_secret_value() or bridge_password(settings.data_dir)
@@ -81,4 +108,4 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-ROLES: dict[str, Callable[[Settings], None]] = {"bridge": run_bridge, "device-auth": run_device_auth}
+ROLES: dict[str, Callable[[Settings], None]] = {"api": run_api, "bridge": run_bridge, "device-auth": run_device_auth}
