@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 from pydantic import SecretStr
-from rich.table import Table
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -20,16 +19,13 @@ from ops.settings import ENV_FILE, ENV_PREFIX, Settings
 _NOT_SETTINGS = {"WATTAWAY_REQUIRE_STACK"}
 
 
-def settings_table(settings: Settings) -> Table:
-    """The table that `wattaway settings` prints; secrets are masked."""
-    table = Table("setting", "value", "default", "what it is", title="Settings: from the environment, then from .env")
+def settings_listing(settings: Settings) -> Iterator[str]:
+    """Lines that could stand in a `.env` file: each setting under its description; secrets are masked."""
     for name, field in Settings.model_fields.items():
         value, default = shown(getattr(settings, name)), shown(field.default)
-        changed = value != default
-        table.add_row(
-            f"{ENV_PREFIX}{name.upper()}", f"[bold]{value}[/bold]" if changed else value, default, field.description
-        )
-    return table
+        was = "" if value == default else f" (default: {default or 'empty'})"
+        yield f"# {field.description}{was}"
+        yield f"{ENV_PREFIX}{name.upper()}={value}"
 
 
 def shown(value: Any) -> str:

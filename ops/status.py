@@ -57,8 +57,8 @@ class Status:
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
-    def all_answer(self) -> bool:
-        return all(check.answers for check in self.checks)
+    def servers_answer(self) -> bool:
+        return all(check.answers for check in self.checks if check.name not in ROLES)
 
 
 async def look(settings: Settings) -> Status:
@@ -91,6 +91,17 @@ async def look(settings: Settings) -> Status:
         TopicState(name, len(offsets), sum(offsets), positions.get(name, 0)) for name, offsets in ends.items()
     ]
     return status
+
+
+async def projection_lag(settings: Settings) -> int | None:
+    """How many records the read models are behind the log; None while it cannot be told."""
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            ends = await _end_offsets(settings)
+        positions = await asyncio.to_thread(_read_database, settings, {})
+    except (TimeoutError, OSError, KafkaError, SQLAlchemyError):
+        return None
+    return sum(sum(offsets) - positions.get(name, 0) for name, offsets in ends.items()) if ends else None
 
 
 async def _check(name: str, ask: Callable[[], Awaitable[str]]) -> Check:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import uvloop
 
+from domain.errors import DependencyUnavailable
 from ops.credentials import bridge_password, fleet_secret
 from ops.settings import Settings
 
 log = structlog.get_logger()
 
 _DAY_MS = 86_400_000
+_PROBE_S = 1.0
 
 
 def run_device_auth(settings: Settings) -> None:
@@ -92,6 +95,51 @@ async def _run_api(settings: Settings) -> None:
         metrics_sources={role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items() if port},
     )
     await serve(app, host=settings.api_host, port=settings.api_port, stop=stop_on_signals())
+
+
+def run_api(settings: Settings) -> None:
+    """Answer questions about the read models until SIGTERM."""
+    uvloop.run(_run_api(settings))
+
+
+async def _run_api(settings: Settings) -> None:
+    from api.app import create_app
+    from api.asyncapi import Brokers
+    from api.server import serve
+
+    ports = {"bridge": settings.bridge_metrics_port, "projector": settings.projector_metrics_port}
+    app = create_app(
+        database_url=settings.resolved_database_url(),
+        redis_url=settings.resolved_redis_url(),
+        redis_prefix=settings.redis_prefix,
+        time_zone=settings.time_zone,
+        offline_after_s=settings.offline_after_s,
+        brokers=Brokers(
+            settings.kafka_bootstrap, f"{settings.mqtt_host}:{settings.mqtt_port}", settings.kafka_topic_prefix
+        ),
+        metrics_sources={role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items() if port},
+        probes={"kafka": partial(_probe_kafka, settings), "mqtt": partial(_probe_mqtt, settings)},
+    )
+    await serve(app, host=settings.api_host, port=settings.api_port, stop=stop_on_signals())
+
+
+async def _probe_kafka(settings: Settings) -> str:
+    from ops.embedded.kafka import kafka_answers
+
+    for broker in settings.kafka_bootstrap.split(","):
+        host, _, port = broker.strip().rpartition(":")
+        if await asyncio.to_thread(kafka_answers, (host, int(port)), _PROBE_S):
+            return f"{host}:{port} answers"
+    raise DependencyUnavailable("kafka", f"none of {settings.kafka_bootstrap} answers")
+
+
+async def _probe_mqtt(settings: Settings) -> str:
+    from ops.embedded.ports import is_open
+
+    # A CONNECT would need credentials and leave a trace in the broker's log every time.
+    if not await asyncio.to_thread(is_open, (settings.mqtt_host, settings.mqtt_port), _PROBE_S):
+        raise DependencyUnavailable("mqtt", f"{settings.mqtt_host}:{settings.mqtt_port} does not answer")
+    return f"{settings.mqtt_host}:{settings.mqtt_port} is open"
 
 
 def mqtt_password(settings: Settings) -> str:

@@ -126,8 +126,7 @@ class EmbeddedKafka:
 
     def is_ready(self) -> bool:
         """It answers an ApiVersions request, which it does only once it is registered and caught up."""
-        answer = ask((LOOPBACK, self.port), _API_VERSIONS_REQUEST, 10)
-        return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (_CORRELATION_ID, 0)
+        return kafka_answers((LOOPBACK, self.port))
 
     @property
     def _properties(self) -> Path:
@@ -172,6 +171,12 @@ class EmbeddedKafka:
         if done.returncode != 0:
             raise DependencyUnavailable("kafka", f"{draft} cannot be formatted: {(done.stderr or done.stdout)[-400:]}")
         draft.replace(self.home / "log")
+
+
+def kafka_answers(address: tuple[str, int], within_s: float = 0.5) -> bool:
+    """Whether a broker answers an ApiVersions request."""
+    answer = ask(address, _API_VERSIONS_REQUEST, 10, within_s)
+    return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (_CORRELATION_ID, 0)
 
 
 def new_cluster_id() -> str:
