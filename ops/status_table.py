@@ -21,8 +21,8 @@ def status_table(status: Status) -> RenderableType:
     for topic in status.topics:
         counts = (topic.partitions, topic.records, topic.projected, topic.lag)
         topics.add_row(topic.name, *(f"{count:,}" for count in counts))
-    counts = "   ".join(f"{name}: {count:,}" for name, count in status.counts.items())
-    return Group(checks, topics, Text(counts))
+    summary = "   ".join(f"{name}: {count:,}" for name, count in status.counts.items())
+    return Group(checks, topics, Text(summary))
 
 
 def status_json(status: Status) -> str:

@@ -71,7 +71,7 @@ async def _run_bridge(settings: Settings) -> None:
 
 
 def run_api(settings: Settings) -> None:
-    """Answer over HTTP until SIGTERM."""
+    """Answer questions about the read models until SIGTERM."""
     uvloop.run(_run_api(settings))
 
 
@@ -91,31 +91,6 @@ async def _run_api(settings: Settings) -> None:
             settings.kafka_bootstrap.split(",")[0],
             f"{settings.mqtt_host}:{settings.mqtt_port}",
             settings.kafka_topic_prefix,
-        ),
-        metrics_sources={role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items() if port},
-    )
-    await serve(app, host=settings.api_host, port=settings.api_port, stop=stop_on_signals())
-
-
-def run_api(settings: Settings) -> None:
-    """Answer questions about the read models until SIGTERM."""
-    uvloop.run(_run_api(settings))
-
-
-async def _run_api(settings: Settings) -> None:
-    from api.app import create_app
-    from api.asyncapi import Brokers
-    from api.server import serve
-
-    ports = {"bridge": settings.bridge_metrics_port, "projector": settings.projector_metrics_port}
-    app = create_app(
-        database_url=settings.resolved_database_url(),
-        redis_url=settings.resolved_redis_url(),
-        redis_prefix=settings.redis_prefix,
-        time_zone=settings.time_zone,
-        offline_after_s=settings.offline_after_s,
-        brokers=Brokers(
-            settings.kafka_bootstrap, f"{settings.mqtt_host}:{settings.mqtt_port}", settings.kafka_topic_prefix
         ),
         metrics_sources={role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items() if port},
         probes={"kafka": partial(_probe_kafka, settings), "mqtt": partial(_probe_mqtt, settings)},
