@@ -1,0 +1,151 @@
+"""The command line: help, settings, typing errors and one-line complaints."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.embedded.ports import LOOPBACK, free_ports
+from ops.preflight import check_embedded
+from ops.settings import Settings
+from ops.settings_table import settings_listing, unknown_settings
+from tests.servers import settings_from
+
+COMMANDS = ["up", "run", "simulate", "replay", "rebuild", "verify", "migrate", "status", "settings"]
+
+
+def wattaway(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ops.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200", **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(tmp_path: Path, command: str) -> None:
+    told = wattaway(tmp_path, command, "--help")
+    assert told.returncode == 0
+    assert f"wattaway {command}" in told.stdout
+    assert "Example" in told.stdout
+
+
+def test_every_setting_is_printed_with_its_description(tmp_path: Path) -> None:
+    told = wattaway(tmp_path, "settings", WATTAWAY_TIME_ZONE="Europe/Berlin")
+    assert told.returncode == 0
+    for name, field in Settings.model_fields.items():
+        assert field.description
+        assert f"WATTAWAY_{name.upper()}=" in told.stdout
+        assert f"# {field.description}" in told.stdout
+    assert "WATTAWAY_TIME_ZONE=Europe/Berlin" in told.stdout
+    assert "(default: UTC)" in told.stdout
+
+
+def test_what_settings_prints_is_a_valid_env_file(tmp_path: Path) -> None:
+    first = wattaway(tmp_path, "settings", WATTAWAY_API_PORT="28999").stdout
+    (tmp_path / ".env").write_text(first)
+    assert "WATTAWAY_API_PORT=28999" in wattaway(tmp_path, "settings").stdout
+
+
+def test_secrets_are_masked() -> None:
+    settings = settings_from(
+        {
+            "WATTAWAY_MQTT_PASSWORD": "hush-1",
+            "WATTAWAY_DATABASE_URL": "mysql+pymysql://me:hush-2@db/wattaway",
+            "WATTAWAY_REDIS_URL": "redis://:hush-3@cache:6379/0",
+        }
+    )
+    listing = "\n".join(settings_listing(settings))
+    assert "hush" not in listing
+    assert "mysql+pymysql://me:***@db/wattaway" in listing
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("API_PORT", "99999", "less than or equal to 65535"),
+        ("MQTT_PORT", "mqtt", "valid integer"),
+        ("TIME_ZONE", "Europe/Atlantis", "not an IANA time zone"),
+        ("KAFKA_TOPIC_PREFIX", "a b", "match pattern"),
+        ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'"),
+    ],
+)
+def test_a_bad_setting_ends_the_start_with_its_name_and_the_reason(
+    tmp_path: Path, name: str, value: str, reason: str
+) -> None:
+    told = wattaway(tmp_path, "run", "bridge", **{f"WATTAWAY_{name}": value})
+    assert told.returncode == 2
+    assert told.stderr.count("\n") == 1
+    assert f"WATTAWAY_{name}: " in told.stderr
+    assert reason in told.stderr
+
+
+def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    told = wattaway(tmp_path, "settings", WATTAWAY_MQTT_PROT="1")
+    assert told.returncode == 0
+    assert "WATTAWAY_MQTT_PROT is not a setting; did you mean WATTAWAY_MQTT_PORT?" in told.stderr
+
+
+def test_a_misspelt_setting_in_a_file_is_told_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("WATTAWAY_API_PROT=1\nOTHER=2\n")
+    assert unknown_settings({}, tmp_path / ".env") == {"WATTAWAY_API_PROT": "WATTAWAY_API_PORT"}
+
+
+def test_an_unknown_role_names_the_known_ones(tmp_path: Path) -> None:
+    told = wattaway(tmp_path, "run", "brigde")
+    assert told.returncode == 2
+    assert "api, bridge, device-auth, projector" in told.stderr
+
+
+def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server((LOOPBACK, 0)) as server:
+        port = server.getsockname()[1]
+        told = wattaway(tmp_path, "up", WATTAWAY_MQTT_PORT=str(port))
+    assert told.returncode == 2
+    assert told.stderr.count("\n") == 1
+    assert f"WATTAWAY_MQTT_PORT: port {port} on 127.0.0.1 is in use" in told.stderr
+    assert not (tmp_path / ".wattaway" / "kafka").exists()
+
+
+def test_the_same_port_twice_is_named() -> None:
+    (port,) = free_ports(1)
+    settings = settings_from({"WATTAWAY_MQTT_PORT": str(port), "WATTAWAY_API_PORT": str(port)})
+    with pytest.raises(Exception, match=rf"WATTAWAY_API_PORT: port {port} is also WATTAWAY_MQTT_PORT"):
+        check_embedded(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("KAFKA_BOOTSTRAP", "kafka-1:9092"), ("KAFKA_BOOTSTRAP", "127.0.0.1:1,127.0.0.1:2"), ("MQTT_HOST", "broker")],
+)
+def test_up_refuses_settings_that_point_at_other_servers(name: str, value: str) -> None:
+    settings = settings_from({f"WATTAWAY_{name}": value})
+    with pytest.raises(Exception, match=rf"WATTAWAY_{name}: .*wattaway run ROLE"):
+        check_embedded(settings)
+
+
+def test_a_server_out_of_reach_is_one_line(tmp_path: Path) -> None:
+    kafka, mqtt = free_ports(2)
+    told = wattaway(
+        tmp_path,
+        "run",
+        "bridge",
+        WATTAWAY_KAFKA_BOOTSTRAP=f"127.0.0.1:{kafka}",
+        WATTAWAY_MQTT_PORT=str(mqtt),
+        WATTAWAY_BRIDGE_METRICS_PORT="0",
+        WATTAWAY_LOG_LEVEL="error",
+    )
+    assert told.returncode == 1
+    complaints = [line for line in told.stderr.splitlines() if line.startswith("wattaway: ")]
+    assert len(complaints) == 1
+    assert "kafka is unavailable" in complaints[0]
+    assert "Traceback" not in told.stderr
