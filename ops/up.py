@@ -100,6 +100,7 @@ class _Up:
 
     async def run(self) -> int:
         self._stop_on_signals()
+        self._console.print(f"Starting in {self._settings.data_dir}; logs are in its folder `logs`.", soft_wrap=True)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(show(self._console, self._look, self._shown))

@@ -117,6 +117,13 @@ async def _probe_mqtt(settings: Settings) -> str:
     return f"{settings.mqtt_host}:{settings.mqtt_port} is open"
 
 
+def migrate(settings: Settings) -> str:
+    """Bring the database's tables up to date; what was done, in a few words."""
+    from projections.schema import migrate
+
+    return f"{settings.database_kind()} has revision {migrate(settings.resolved_database_url())}"
+
+
 def mqtt_password(settings: Settings) -> str:
     """The bridge's password: the setting, or the one made for the embedded broker."""
     return settings.mqtt_password.get_secret_value() or bridge_password(settings.data_dir)
