@@ -24,7 +24,7 @@ log = structlog.get_logger()
 MOST_CONNECTING = 60
 """More at once overflow a broker's accept queue."""
 PROGRESS_EVERY_S = 10.0
-STOPPED_DRAIN_S = 7.0
+STOPPED_DRAIN_S = 6.0
 """Who says stop expects an end within 10 s."""
 
 
@@ -99,7 +99,7 @@ class Fleet:
         self._plan, self._clock = plan, clock or SystemClock()
         self._remember, self._started_s = remember, time.monotonic()
         self.tally = Tally()
-        self._stop = asyncio.Event()
+        self._stop, self._stopped_drain_s = asyncio.Event(), STOPPED_DRAIN_S
         gate = asyncio.Semaphore(MOST_CONNECTING)
         start_ms, counters = self._clock.now_ms(), energy_mwh or {}
         self.devices: list[SocketDevice] = []
@@ -122,8 +122,9 @@ class Fleet:
                 )
             )
 
-    def stop(self) -> None:
-        """Measure no more; `run` then drains and returns."""
+    def stop(self, *, drain_s: float = STOPPED_DRAIN_S) -> None:
+        """Measure no more; `run` then waits so long for the last receipts and returns."""
+        self._stopped_drain_s = drain_s
         self._stop.set()
 
     async def run(self) -> SimulationReport:
@@ -185,7 +186,7 @@ class Fleet:
 
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):
-            limit_s = min(self._plan.drain_s, STOPPED_DRAIN_S) if self._stop.is_set() else self._plan.drain_s
+            limit_s = min(self._plan.drain_s, self._stopped_drain_s) if self._stop.is_set() else self._plan.drain_s
             async with asyncio.timeout(limit_s):
                 while self.outstanding():
                     self.tally.settled.clear()

@@ -96,6 +96,7 @@ class SocketDevice:
         lists_only: bool = False,
     ) -> None:
         self.device_id, self.boot = device_id, boot
+        self.measured = 0
         self._timing = timing or LinkTiming()
         self.outbox = Outbox(self._timing.resend_after_s)
         self._gate, self._tally, self._lists_only = gate, tally, lists_only
@@ -121,6 +122,7 @@ class SocketDevice:
 
     def offer(self, seq: int, payload: bytes) -> None:
         """Take a new reading (JSON object): it goes out at once if there is a connection, and is kept in any case."""
+        self.measured += 1
         self._tally.measured += 1
         self.outbox.keep(seq, payload)
         if not self.online:
