@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -29,31 +29,43 @@ def owned(data_dir: Path) -> Iterator[None]:
     Raises:
         SettingInvalid: another `up` owns it, it cannot be written, or its disk is full.
     """
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (data_dir / "logs").mkdir(exist_ok=True)
-        with (data_dir / "up.lock").open("a+") as file:
+    with ExitStack() as stack:
+        with _told_in_one_line():
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (data_dir / "logs").mkdir(exist_ok=True)
+            file = stack.enter_context((data_dir / "up.lock").open("a+"))
             _lock(file.fileno(), data_dir)
+            check_free_space(data_dir)
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            check_free_space(data_dir)
             _end_leftovers(data_dir)
-            yield
-    except PermissionError as error:
-        raise SettingInvalid(f"WATTAWAY_DATA_DIR: {error.filename} cannot be written; choose another folder") from error
+        yield
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    try:
+        yield
     except (FileExistsError, NotADirectoryError) as error:
         raise SettingInvalid(f"WATTAWAY_DATA_DIR: {error.filename} is not a folder; choose another one") from error
+    except OSError as error:
+        where = f"{error.filename} cannot be written" if error.filename else "it cannot be used"
+        raise SettingInvalid(f"WATTAWAY_DATA_DIR: {where} ({error.strerror}); choose another folder") from error
 
 
 def check_free_space(data_dir: Path) -> None:
     """Raise `SettingInvalid` if there is no room to go on."""
+    if shortage := disk_shortage(data_dir):
+        raise SettingInvalid(f"WATTAWAY_DATA_DIR: {shortage}; make room, or choose a folder on another disk")
+
+
+def disk_shortage(data_dir: Path) -> str:
+    """What to complain about if the disk is nearly full, else an empty string."""
     free_mib = shutil.disk_usage(data_dir).free >> 20
-    if free_mib < LEAST_FREE_MIB:
-        raise SettingInvalid(
-            f"WATTAWAY_DATA_DIR: only {free_mib} MiB are free where {data_dir} is, {LEAST_FREE_MIB} are needed; "
-            "make room, or choose a folder on another disk"
-        )
+    if free_mib >= LEAST_FREE_MIB:
+        return ""
+    return f"only {free_mib} MiB are free where {data_dir} is, {LEAST_FREE_MIB} are needed"
 
 
 def _lock(descriptor: int, data_dir: Path) -> None:

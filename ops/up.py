@@ -14,7 +14,7 @@ from rich.console import Console
 
 from domain.errors import WattAwayError
 from ops.child import ChildSpec
-from ops.data_dir import owned, remember_children
+from ops.data_dir import disk_shortage, owned, remember_children
 from ops.embedded.kafka import EmbeddedKafka
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.valkey import EmbeddedValkey
@@ -170,7 +170,7 @@ class _Up:
         await asyncio.to_thread(self._logs.follow)
         per_second, self._before = rates(self._before, figures), figures
         return View(
-            title=self._title,
+            title=f"{self._title}   {disk_shortage(self._settings.data_dir)}".rstrip(),
             urls=urls(self._settings),
             children=list(self._supervisor.children.values()),
             figures=figures,
