@@ -26,7 +26,7 @@ log = structlog.get_logger()
 _MAX_BATCH_BYTES = 512 * 1024
 _REQUEST_TIMEOUT_MS = 10_000
 _START_TIMEOUT_S = 10.0
-_CLOSE_TIMEOUT_S = 2.0
+_CLOSE_TIMEOUT_S = 1.0
 
 
 @lru_cache(maxsize=131_072)
@@ -159,20 +159,33 @@ def _forget(deliveries: Iterable[asyncio.Future[Any]]) -> None:
 async def _close(producer: AIOKafkaProducer) -> None:
     """End a producer for good: nothing it still holds is sent any more.
 
-    `AIOKafkaProducer.stop` alone waits until all it holds is delivered, for ever if Kafka is away. So its sender is
-    ended and its connections are closed first, and what it holds is failed.
+    `AIOKafkaProducer.stop` waits until all it holds is delivered, for ever if Kafka is away, and whoever gives up
+    waiting leaves a sender behind that delivers later, out of order. So connections are broken off and the sender is
+    ended; what it held is forgotten, as `append` has said that it was not acknowledged.
     """
-    sender = producer._sender.sender_task
+    producer._closed = True
+    client, sender = producer.client, producer._sender.sender_task
     if sender is not None:
         sender.cancel()
-    with suppress(KafkaError, OSError):
-        await producer.client.close()
-    for _ in range(2):
-        if sender is not None and not sender.done():
-            await asyncio.wait([sender], timeout=_CLOSE_TIMEOUT_S)
-            sender.cancel()
-    if sender is not None and sender.done() and not sender.cancelled():
+    for connection in client._conns.values():
+        if connection.connected():
+            connection._writer.transport.abort()
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await client.close()
+    if sender is not None:
+        await _end(sender, client)
+
+
+async def _end(sender: asyncio.Task[None], client: Any) -> None:
+    """Wait for the sender, which waits for its requests, which may wait for metadata that will not come any more."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            while not sender.done():
+                if client._md_update_fut is not None and not client._md_update_fut.done():
+                    client._md_update_fut.set_result(False)
+                await asyncio.wait([sender], timeout=0.05)
+    sender.cancel()
+    await asyncio.wait([sender], timeout=_CLOSE_TIMEOUT_S)
+    if sender.done() and not sender.cancelled():
         sender.exception()
-    producer._message_accumulator.fail_all(KafkaError("the producer was closed"))
-    with suppress(KafkaError, OSError, asyncio.CancelledError):
-        await producer.stop()

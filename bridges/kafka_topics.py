@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from domain.errors import DependencyUnavailable, SettingInvalid
 log = structlog.get_logger()
 
 _TOPIC_EXISTS = 36
+# Request timed out; too few brokers (yet); not the controller (any more).
+_PASSING = (7, 38, 41)
+_PATIENCE_S = 5.0
 # A dead letter holds up to 64 KiB as base64; a batch of `KafkaEventLog` half a MiB.
 MIN_MESSAGE_BYTES = 1024 * 1024
 _CONFIGS = {
@@ -78,17 +82,21 @@ async def _admin_client(bootstrap: str) -> AsyncIterator[Any]:
 
 
 async def _create_missing(admin: Any, topics: Sequence[str], needs: TopicNeeds) -> None:
+    """Make what is not there; brokers that have just started (or woken up) get a moment to report for duty."""
+    patience_ends = time.monotonic() + _PATIENCE_S
+    while missing := await _missing(admin, topics):
+        wanted = [NewTopic(one, needs.partitions, needs.replication, topic_configs=needs.configs()) for one in missing]
+        for name, code, message in (await admin.create_topics(wanted)).topic_errors:
+            if code == 0:
+                log.info("topic created", topic=name, partitions=needs.partitions, replication=needs.replication)
+            elif (code not in _PASSING and code != _TOPIC_EXISTS) or time.monotonic() > patience_ends:
+                raise SettingInvalid(f"Kafka cannot make the topic {name}: {message}")
+        await asyncio.sleep(0.1)
+
+
+async def _missing(admin: Any, topics: Sequence[str]) -> list[str]:
     present = {topic["topic"] for topic in await admin.describe_topics(list(topics)) if topic["error_code"] == 0}
-    missing = [topic for topic in topics if topic not in present]
-    if not missing:
-        return
-    wanted = [NewTopic(name, needs.partitions, needs.replication, topic_configs=needs.configs()) for name in missing]
-    response = await admin.create_topics(wanted)
-    for name, code, message in response.topic_errors:
-        if code not in (0, _TOPIC_EXISTS):
-            raise SettingInvalid(f"Kafka cannot make the topic {name}: {message}")
-        if code == 0:
-            log.info("topic created", topic=name, partitions=needs.partitions, replication=needs.replication)
+    return [topic for topic in topics if topic not in present]
 
 
 async def _await_leaders(admin: Any, topics: Sequence[str], needs: TopicNeeds) -> None:
