@@ -171,7 +171,6 @@ class _Up:
         per_second, self._before = rates(self._before, figures), figures
         return View(
             title=f"{self._title}   {disk_shortage(self._settings.data_dir)}".rstrip(),
-            urls=urls(self._settings),
             children=list(self._supervisor.children.values()),
             figures=figures,
             rates=per_second,

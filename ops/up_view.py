@@ -29,7 +29,6 @@ class View:
     """One look at everything."""
 
     title: str
-    urls: Mapping[str, str]
     children: Sequence[Supervised]
     figures: Figures
     rates: Rates
@@ -45,8 +44,7 @@ def render(view: View) -> RenderableType:
     for complaint in view.complaints:
         style = "red" if complaint.is_error else "yellow"
         parts.append(Text(f"{complaint.role}: {complaint.text}", style=style, overflow="ellipsis", no_wrap=True))
-    links = Text.assemble(*((f"{name} ", "dim") if odd else (f"{url}   ", "cyan") for name, url, odd in _pairs(view)))
-    return Group(*parts, links, Text("Ctrl-C stops everything cleanly.", style="dim"))
+    return Group(*parts, Text("Ctrl-C stops everything cleanly.", style="dim"))
 
 
 def plain_line(view: View) -> str:
@@ -72,10 +70,6 @@ def number(value: float | None) -> str:
 
 def milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"≤{seconds * 1000:,.0f} ms"
-
-
-def _pairs(view: View) -> list[tuple[str, str, bool]]:
-    return [(name, url, odd) for name, url in view.urls.items() for odd in (True, False)]
 
 
 def _children(children: Sequence[Supervised]) -> Table:
