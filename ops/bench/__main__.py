@@ -1,0 +1,106 @@
+"""`python -m ops.bench`: measure both ways to run, against bare floors in the same run."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from rich.console import Console
+
+from domain.errors import WattAwayError
+from ops.bench.floors import Floors, measure_floors
+from ops.bench.results import BenchReport, new_report, show_report, write_report
+from ops.bench.scenarios import LATENCY_GOAL_MS, LATENCY_RATE_PER_S, Scale, Scenarios
+from ops.bench.ways import Way, embedded_way, stack_way
+from ops.stack.packages import SERVERS, missing_packages
+from ops.wiring import migrate
+
+WAYS: dict[str, Callable[[Path], AbstractContextManager[Way]]] = {"embedded": embedded_way, "stack": stack_way}
+PARTS = ("floors", "sustained", "backlog", "latency", "api", "rebuild")
+console = Console()
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def bench(
+    way: Annotated[list[str] | None, typer.Option(help="embedded or stack; by default both, as far as there.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help=f"Some of: {', '.join(PARTS)}.")] = None,
+    seconds: Annotated[float, typer.Option(min=2, help="How long each thing is measured.")] = 15.0,
+    devices: Annotated[int, typer.Option(min=1, max=20_000, help="Connections of the load generator.")] = 100,
+    burst: Annotated[int, typer.Option(min=1, help="Readings a device sends before it is the next one's turn.")] = 4,
+    folder: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench-results"),
+) -> None:
+    """Readings a second end to end, CPU of every process, latencies, the API, a rebuild; next to bare floors.
+
+    Examples:  python -m ops.bench   ·   python -m ops.bench --way embedded --only sustained --seconds 5
+    """
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    report, parts = new_report(), only or list(PARTS)
+    _check(way or [], WAYS, "--way")
+    _check(parts, PARTS, "--only")
+    for name in way or _available():
+        console.print(f"measuring {name}: {', '.join(parts)} …")
+        with tempfile.TemporaryDirectory(prefix="wattaway-bench-") as scratch, WAYS[name](Path(scratch)) as running:
+            _measure(running, Scale(seconds, devices, burst), parts, report, Path(scratch))
+    show_report(report, console)
+    console.print(f"written to {write_report(report, folder)}")
+
+
+def _measure(way: Way, scale: Scale, parts: list[str], report: BenchReport, scratch: Path) -> None:
+    floors = Floors()
+    device_ids = Scenarios(way, {}, scale, report).device_ids
+    way.admit(device_ids)
+    if "floors" in parts:
+        floors = asyncio.run(measure_floors(way, device_ids, scratch))
+    migrate(way.settings)
+    with way.roles("bridge", "projector", "api") as roles:
+        asyncio.run(_run_parts(Scenarios(way, roles, scale, report), parts))
+    if "rebuild" in parts:
+        asyncio.run(Scenarios(way, {}, scale, report).rebuild())
+    floors.attach(way.name, report)
+
+
+async def _run_parts(scenarios: Scenarios, parts: list[str]) -> None:
+    sustained_per_s = 2 * LATENCY_RATE_PER_S
+    if "sustained" in parts:
+        sustained_per_s = await scenarios.sustained()
+    if "backlog" in parts:
+        await scenarios.backlog()
+    if "latency" in parts:
+        await scenarios.latency(LATENCY_RATE_PER_S, f"{LATENCY_RATE_PER_S:,.0f}/s", LATENCY_GOAL_MS)
+        await scenarios.latency(sustained_per_s / 2, f"half of sustained ({sustained_per_s / 2:,.0f}/s)", None)
+    if "api" in parts:
+        await scenarios.api()
+
+
+def _available() -> list[str]:
+    missing = missing_packages(SERVERS)
+    if missing:
+        console.print(f"[yellow]stack left out: not installed: {', '.join(missing)} (`make stack`)[/yellow]")
+    return ["embedded"] if missing else ["embedded", "stack"]
+
+
+def _check(names: list[str], allowed: Iterable[str], option: str) -> None:
+    for name in names:
+        if name not in allowed:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(allowed)}", param_hint=option)
+
+
+def main() -> None:
+    """Run the command; what goes wrong is one line."""
+    try:
+        app()
+    except WattAwayError as error:
+        console.print(f"[red]bench: {error}[/red]")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

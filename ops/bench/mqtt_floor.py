@@ -1,0 +1,124 @@
+"""The floor under the MQTT side: the same broker with a bare publisher and a bare subscriber, no engine behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from domain.wire import DATA_FILTER, data_topic
+from ops.bench.ways import Way
+from ops.simulator.mqtt_client import MqttClient, connect
+from ops.simulator.mqtt_login import Login
+from ops.simulator.mqtt_packets import Message, encode_text
+from ops.wiring import mqtt_password
+
+_WITHIN_S = 30.0
+# mosquitto_sub tells a pipe nothing until its buffer is full, not even that it has subscribed.
+_SUBSCRIBED_AFTER_S = 1.0
+_WINDOW = 8_000
+_BURST = 16
+PAYLOAD = (
+    b'{"boot":"0badcafe","seq":17,"at":1764000000123,"voltage_mv":230100,"current_ma":431,"power_mw":98200,'
+    b'"energy_mwh":123456789,"relay":true,"temperature_mc":41200,"rssi_dbm":-61}'
+)
+
+
+async def raw_mqtt_per_s(way: Way, count: int, device_ids: Sequence[str]) -> float:
+    """Messages a second through the broker at QoS 1, both ends in this process; 0 if they did not arrive."""
+    arrived, done, acknowledged = 0, asyncio.Event(), 0
+
+    def on_message(_message: Message) -> None:
+        nonlocal arrived
+        arrived += 1
+        if arrived >= count:
+            done.set()
+
+    def on_puback(tokens: Sequence[object]) -> None:
+        nonlocal acknowledged
+        acknowledged += len(tokens)
+
+    subscriber = await connect(_bridge_login(way), on_message=on_message)
+    publishers: list[MqttClient] = []
+    try:
+        await subscriber.subscribe([(DATA_FILTER, 1)])
+        publishers = [await connect(login, on_puback=on_puback) for login in _device_logins(way, device_ids)]
+        topics = [encode_text(data_topic(device_id)) for device_id in device_ids]
+        started_s, sent = time.monotonic(), 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WITHIN_S):
+                while sent < count:
+                    turn = sent // _BURST % len(publishers)
+                    room = _WINDOW + _BURST - sent + min(acknowledged, arrived)
+                    for _ in range(min(_BURST, count - sent, room)):
+                        publishers[turn].publish(topics[turn], PAYLOAD)
+                        sent += 1
+                    await asyncio.sleep(0 if sent - min(acknowledged, arrived) < _WINDOW else 0.001)
+                await done.wait()
+        return arrived / (time.monotonic() - started_s) if arrived >= count else 0.0
+    finally:
+        for client in (subscriber, *publishers):
+            await client.disconnect()
+
+
+async def mosquitto_tools_per_s(way: Way, count: int, device_id: str, folder: Path) -> float | None:
+    """The same with mosquitto_pub and mosquitto_sub, one connection each; None where they are not installed."""
+    pub, sub = shutil.which("mosquitto_pub"), shutil.which("mosquitto_sub")
+    if pub is None or sub is None:
+        return None
+    listener, (device,) = _bridge_login(way), _device_logins(way, [device_id])
+    env = _tool_config(folder, listener, device)
+    topic, pipe = data_topic(device_id), asyncio.subprocess.PIPE
+    subscriber = await asyncio.create_subprocess_exec(
+        sub, "-t", topic, "-C", str(count), "-F", "%l", env=env, stdout=pipe
+    )
+    publisher: asyncio.subprocess.Process | None = None
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            await asyncio.sleep(_SUBSCRIBED_AFTER_S)
+            publisher = await asyncio.create_subprocess_exec(pub, "-t", topic, "-l", env=env, stdin=pipe)
+            started_s = time.monotonic()
+            await asyncio.gather(publisher.communicate((PAYLOAD + b"\n") * count), subscriber.communicate())
+        return count / (time.monotonic() - started_s) if subscriber.returncode == 0 else None
+    except TimeoutError:
+        return None
+    finally:
+        for process in (subscriber, publisher):
+            if process is not None and process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+def _tool_config(folder: Path, listener: Login, device: Login) -> dict[str, str]:
+    """The tools read their options from files, so that no password stands in a command line."""
+    for name, login in (("mosquitto_sub", listener), ("mosquitto_pub", device)):
+        options = {"-h": login.host, "-p": login.port, "-q": 1, "-i": login.client_id, "-u": login.username}
+        path = folder / name
+        path.touch(mode=0o600)
+        path.write_text("".join(f"{key} {value}\n" for key, value in (options | {"-P": login.password}).items()))
+    return {**os.environ, "XDG_CONFIG_HOME": str(folder)}
+
+
+def _bridge_login(way: Way) -> Login:
+    """The bridge's account, on a clean session: the bridge itself must not run meanwhile."""
+    settings = way.settings
+    return Login(
+        settings.mqtt_host,
+        settings.mqtt_port,
+        settings.mqtt_client_id,
+        settings.mqtt_username,
+        mqtt_password(settings),
+    )
+
+
+def _device_logins(way: Way, device_ids: Sequence[str]) -> list[Login]:
+    base = _bridge_login(way)
+    return [
+        replace(base, client_id=device_id, username=device_id, password=token)
+        for device_id, token in way.tokens(device_ids).items()
+    ]

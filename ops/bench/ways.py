@@ -1,0 +1,132 @@
+"""The two ways to run, each started for one bench in a folder of its own, on free ports, and stopped for certain."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridges.kafka_topics import TopicNeeds
+from ops.child import Child, start_together
+from ops.credentials import device_token, fleet_secret
+from ops.embedded.kafka import EmbeddedKafka
+from ops.embedded.nats import EmbeddedNats
+from ops.embedded.ports import free_ports
+from ops.embedded.valkey import EmbeddedValkey
+from ops.roles import role_spec
+from ops.settings import Settings
+from ops.stack.ports import StackPorts
+from ops.stack.servers import RealServers
+
+
+@dataclass(frozen=True)
+class Way:
+    """Servers that run.
+
+    Args:
+        env: the settings that point at them.
+        servers: their processes by name.
+        admit: let these device ids connect.
+    """
+
+    name: str
+    env: Mapping[str, str]
+    servers: Mapping[str, Child]
+    admit: Callable[[Iterable[str]], None]
+
+    @property
+    def settings(self) -> Settings:
+        values = {name.removeprefix("WATTAWAY_").lower(): value for name, value in self.env.items()}
+        return Settings(_env_file=None, **values)  # type: ignore[arg-type]
+
+    @property
+    def topic_needs(self) -> TopicNeeds:
+        return TopicNeeds(self.settings.kafka_partitions, self.settings.kafka_replication)
+
+    def tokens(self, device_ids: Iterable[str]) -> dict[str, str]:
+        """MQTT passwords by device id."""
+        secret = fleet_secret(self.settings.data_dir)
+        return {device_id: device_token(secret, device_id) for device_id in device_ids}
+
+    def process_env(self) -> dict[str, str]:
+        """This process's environment with the way's settings in it."""
+        return {**os.environ, **self.env}
+
+    @contextmanager
+    def roles(self, *names: str) -> Iterator[dict[str, Child]]:
+        """These roles, answering, until the end of the block."""
+        children = {name: Child(role_spec(name, self.settings, self.env)) for name in names}
+        try:
+            for child in children.values():
+                child.start()
+            yield children
+        finally:
+            _stop(children.values())
+
+
+@contextmanager
+def embedded_way(folder: Path) -> Iterator[Way]:
+    """The embedded servers."""
+    mqtt, nats_client, kafka, controller = free_ports(4)
+    env = _own_corner() | {
+        "WATTAWAY_DATA_DIR": str(folder),
+        "WATTAWAY_MQTT_PORT": str(mqtt),
+        "WATTAWAY_EMBEDDED_NATS_PORT": str(nats_client),
+        "WATTAWAY_KAFKA_BOOTSTRAP": f"127.0.0.1:{kafka}",
+        "WATTAWAY_EMBEDDED_KAFKA_CONTROLLER_PORT": str(controller),
+    }
+    servers = [
+        Child(EmbeddedValkey(folder).spec()),
+        Child(EmbeddedNats(folder, mqtt, nats_client).spec()),
+        Child(EmbeddedKafka(folder, kafka, controller).spec()),
+    ]
+    way = Way("embedded", env, {child.spec.name: child for child in servers}, lambda _device_ids: None)
+    with _running(servers), way.roles("device-auth") as auth:
+        yield Way(way.name, way.env, {**way.servers, **auth}, way.admit)
+
+
+@contextmanager
+def stack_way(folder: Path) -> Iterator[Way]:
+    """The real servers, with three nodes of Kafka."""
+    real = RealServers(folder, StackPorts.free())
+    servers = [Child(spec) for spec in real.specs()]
+    try:
+        with _running(servers):
+            named = {child.spec.name: child for child in servers}
+            yield Way("stack", _own_corner() | real.settings(), named, real.admit_devices)
+    finally:
+        real.erase()
+
+
+@contextmanager
+def _running(children: list[Child]) -> Iterator[None]:
+    try:
+        start_together(children)
+        yield
+    finally:
+        _stop(children)
+
+
+def _stop(children: Iterable[Child]) -> None:
+    """All at once, then wait for each."""
+    running = [child for child in children if child.is_running()]
+    for child in running:
+        child.signal(signal.SIGTERM)
+    for child in running:
+        child.stop()
+
+
+def _own_corner() -> dict[str, str]:
+    bridge, projector, api = free_ports(3)
+    return {
+        "WATTAWAY_KAFKA_TOPIC_PREFIX": f"bench{secrets.token_hex(2)}.",
+        "WATTAWAY_BRIDGE_METRICS_PORT": str(bridge),
+        "WATTAWAY_PROJECTOR_METRICS_PORT": str(projector),
+        "WATTAWAY_API_PORT": str(api),
+        "WATTAWAY_LOG_FORMAT": "json",
+        "WATTAWAY_LOG_LEVEL": "warning",
+    }
