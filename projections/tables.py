@@ -2,17 +2,22 @@
 
 Integers only (ms since 1970, mV, mA, mW, mWh), so that equal histories give equal rows. `read_model("x")` gives the
 same tables under names ending in `_x`: a rebuild fills those, then swaps them in.
+
+A device's surrogate is computed from its id (`device_ref_of`), not handed out: two projectors, a rebuild and a query
+that spans a swap of the tables all agree on it without asking each other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from hashlib import blake2b
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -23,11 +28,25 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
+DEAD_LETTERS = "dead-letters"
+"""`log_topic` of what the bridge could not take; a record that the projector could not take has its own topic's."""
+
 # A device id, case-sensitive and byte-ordered on MySQL too.
 _Ascii64 = String(64).with_variant(mysql.VARCHAR(64, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+_KafkaName = String(190).with_variant(mysql.VARCHAR(190, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+_ReportId = String(250).with_variant(mysql.VARCHAR(250, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
 _Blob = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
 _LongText = Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
 _Text = String(500).with_variant(mysql.VARCHAR(500, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+
+
+@lru_cache(maxsize=200_000)
+def device_ref_of(device_id: str) -> int:
+    """The device's surrogate: 62 bits of BLAKE2b of its id, so that it fits a signed 64-bit column.
+
+    Two of a million devices share one with a probability of 1e-7; the projector finds that and dead-letters the later.
+    """
+    return int.from_bytes(blake2b(device_id.encode(), digest_size=8).digest(), "big") >> 2
 
 
 @dataclass(frozen=True)
@@ -47,18 +66,27 @@ class ReadModel:
     dead_letters: Table
     consumer_positions: Table
 
+    def tables(self) -> list[Table]:
+        """All of them, in the order of their names without the suffix."""
+        return [self.metadata.tables[name] for name in sorted(self.metadata.tables)]
+
+    def base_name(self, table: Table) -> str:
+        """The table's name in the live generation."""
+        return table.name.removesuffix(f"_{self.suffix}") if self.suffix else table.name
+
 
 @cache
 def read_model(suffix: str = "") -> ReadModel:
     """The tables of one generation: `""` is the live one."""
     metadata = MetaData()
 
-    def table(name: str, *columns: Column[object]) -> Table:
+    def table(name: str, *columns: Column[object], by: tuple[str, ...] = ()) -> Table:
         full_name = f"{name}_{suffix}" if suffix else name
-        return Table(full_name, metadata, *columns, sqlite_with_rowid=False, mysql_engine="InnoDB")
+        indexes = [Index(f"{full_name}_by_{by[-1]}", *by)] if by else []
+        return Table(full_name, metadata, *columns, *indexes, sqlite_with_rowid=False, mysql_engine="InnoDB")
 
     def device_ref() -> Column[object]:
-        return Column("device_ref", Integer, primary_key=True, autoincrement=False)
+        return Column("device_ref", BigInteger, primary_key=True, autoincrement=False)
 
     def rollup(name: str) -> Table:
         """Count, power and energy of the readings in [bucket_at_ms, + width): a pure function of `readings`."""
@@ -121,16 +149,18 @@ def read_model(suffix: str = "") -> ReadModel:
         device_reports=table(
             "device_reports",
             device_ref(),
-            Column("received_at_ms", BigInteger, primary_key=True, autoincrement=False),
-            Column("report_id", _Text, primary_key=True),
+            Column("report_id", _ReportId, primary_key=True),
+            Column("received_at_ms", BigInteger, nullable=False),
             Column("kind", _Ascii64, nullable=False),
             Column("body", _LongText, nullable=False),
+            by=("device_ref", "received_at_ms"),
         ),
         dead_letters=table(
             "dead_letters",
+            Column("log_topic", _Ascii64, primary_key=True, default=DEAD_LETTERS, server_default=DEAD_LETTERS),
             Column("log_partition", Integer, primary_key=True, autoincrement=False),
             Column("log_offset", BigInteger, primary_key=True, autoincrement=False),
-            Column("received_at_ms", BigInteger, nullable=False, index=True),
+            Column("received_at_ms", BigInteger, nullable=False),
             Column("device_id", _Ascii64),
             Column("boot", String(8)),
             Column("seq", BigInteger),
@@ -138,13 +168,15 @@ def read_model(suffix: str = "") -> ReadModel:
             Column("detail", _Text, nullable=False),
             Column("origin", _Text, nullable=False),
             Column("raw", _Blob, nullable=False),
+            by=("received_at_ms",),
         ),
         consumer_positions=table(
             "consumer_positions",
-            Column("consumer_group", _Ascii64, primary_key=True),
-            Column("topic", _Ascii64, primary_key=True),
+            Column("consumer_group", _KafkaName, primary_key=True),
+            Column("topic", _KafkaName, primary_key=True),
             Column("log_partition", Integer, primary_key=True, autoincrement=False),
             Column("topic_id", _Ascii64, nullable=False),
             Column("next_offset", BigInteger, nullable=False),
+            Column("generation", _Ascii64, nullable=False),
         ),
     )

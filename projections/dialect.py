@@ -1,0 +1,262 @@
+"""All that differs between MySQL (or MariaDB) and SQLite: engines, bulk inserts, locks and the swap of tables."""
+
+from __future__ import annotations
+
+import fcntl
+import random
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from domain.errors import DependencyUnavailable
+from projections.tables import ReadModel
+
+Row = tuple[Any, ...]
+
+LOCK_WAIT_S = 15
+_ROWS_PER_STATEMENT = 2000
+_MYSQL_TRY_AGAIN = frozenset({1205, 1213, 1412})  # lock wait timeout, deadlock, table changed under a snapshot
+_MYSQL_GONE = frozenset({1040, 1053, 1152, 1158, 1159, 1160, 1161, 1290, 1927, 2002, 2003, 2006, 2013, 2014})
+
+
+def is_mysql(bind: Connection | Engine) -> bool:
+    return bind.dialect.name in ("mysql", "mariadb")
+
+
+# --- engines --------------------------------------------------------------------------------------------
+
+
+def write_engine(url: str) -> Engine:
+    """An engine whose transactions see what is committed and take their locks at once (pool 8, recycled at 1800 s)."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return _sqlite_engine(url, "BEGIN IMMEDIATE")
+    arguments = {"connect_timeout": 5, "read_timeout": 120, "write_timeout": 120}
+    engine = create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_size=8,
+        max_overflow=4,
+        pool_recycle=1800,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args=arguments,
+    )
+    event.listen(engine, "connect", _prepare_mysql)
+    return engine
+
+
+def snapshot_engine(url: str) -> Engine:
+    """An engine whose transactions read one unchanging state of the database and write nothing."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return _sqlite_engine(url, "BEGIN")
+    return create_engine(url, isolation_level="REPEATABLE READ", pool_size=2, connect_args={"connect_timeout": 5})
+
+
+def _prepare_mysql(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}, lock_wait_timeout = {LOCK_WAIT_S}, "
+            "time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
+        )
+
+
+def _sqlite_engine(url: str, begin: str) -> Engine:
+    # check_same_thread: the pool hands a connection to one thread at a time.
+    arguments = {"timeout": LOCK_WAIT_S, "check_same_thread": False, "cached_statements": 32}
+    engine = create_engine(url, pool_size=8, max_overflow=4, pool_timeout=10, connect_args=arguments)
+
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -65536", "temp_store = MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", lambda connection: _begin_sqlite(connection, begin))
+    return engine
+
+
+def _begin_sqlite(connection: Connection, begin: str) -> None:
+    """Begin as soon as the one writer's lock is free.
+
+    SQLite's own waiting sleeps up to 100 ms at a time and so loses to a writer that goes on without a break.
+    """
+    raw: Any = connection.connection.dbapi_connection
+    raw.execute("PRAGMA busy_timeout = 0")
+    deadline = time.monotonic() + LOCK_WAIT_S
+    try:
+        while True:
+            try:
+                raw.execute(begin)
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311 - spreads waiters, guards nothing
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_S * 1000}")
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn errors that trying again may cure into `DependencyUnavailable`; others are defects and pass."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error, OSError) as error:
+        if not may_pass(error):
+            raise
+        detail = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        raise DependencyUnavailable("database", detail) from error
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same statement may succeed later: the server is away, restarting, out of space or locks."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        error = error.orig or error
+    if isinstance(error, sqlite3.OperationalError):
+        return any(word in str(error) for word in ("locked", "busy", "disk", "full", "unable to open", "schema has"))
+    if isinstance(error, OSError):
+        return True
+    code = error.args[0] if error.args else None
+    return code in _MYSQL_TRY_AGAIN or code in _MYSQL_GONE or code in (1021, 1114)  # disk full, table full
+
+
+# --- statements -----------------------------------------------------------------------------------------
+
+
+def execute(connection: Connection, sql: str) -> Any:
+    """Run SQL without parameters as it stands: no `%` in it is taken for a placeholder."""
+    return connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert these rows of integers (in the order of the columns), leaving alone those that are there.
+
+    Never `INSERT IGNORE`: that would clamp values silently.
+    """
+    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        _insert_some(connection, table, rows[start : start + _ROWS_PER_STATEMENT])
+
+
+def _insert_some(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    if is_mysql(connection):
+        # Rows of integers and None only, so their Python spelling is SQL.
+        values = repr(list(rows))[1:-1].replace("None", "NULL")
+        key = next(iter(table.primary_key.columns)).name
+        execute(connection, f"INSERT INTO {table.name} VALUES {values} ON DUPLICATE KEY UPDATE {key} = {key}")
+        return
+    marks = ", ".join("?" * len(table.columns))
+    sql = f"INSERT INTO {table.name} VALUES ({marks}) ON CONFLICT DO NOTHING"
+    connection.exec_driver_sql(sql, list(rows))
+
+
+def put(connection: Connection, table: Table, rows: Sequence[Row], *, replace: bool) -> None:
+    """Insert rows of any types, in the order of the columns; `replace` says who wins where the key is taken."""
+    if not rows:
+        return
+    names = [column.name for column in table.columns]
+    others = [name for name in names if name not in table.primary_key.columns]
+    mark = "%s" if is_mysql(connection) else "?"
+    sql = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"
+    if is_mysql(connection):
+        updates = [f"{name} = VALUES({name})" for name in others] if replace else [f"{names[0]} = {names[0]}"]
+        sql += f" ON DUPLICATE KEY UPDATE {', '.join(updates)}"
+    elif replace:
+        keys = ", ".join(table.primary_key.columns.keys())
+        sql += f" ON CONFLICT ({keys}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in others)}"
+    else:
+        sql += " ON CONFLICT DO NOTHING"
+    connection.exec_driver_sql(sql, list(rows))
+
+
+def keys_sql(connection: Connection, keys: Iterable[tuple[int, ...]]) -> str:
+    """`((1, 2), (3, 4))` to follow `(a, b) IN`."""
+    spelled = ", ".join(f"({', '.join(map(str, key))})" for key in keys)
+    return f"({spelled})" if is_mysql(connection) else f"(VALUES {spelled})"
+
+
+def wait_for_batches(connection: Connection, positions: Table) -> None:
+    """Return once every transaction that has moved a position on is over (it holds that row until then)."""
+    if is_mysql(connection):
+        connection.execute(text(f"SELECT next_offset FROM {positions.name} FOR UPDATE")).all()
+    # On SQLite the connection's own BEGIN IMMEDIATE has waited.
+
+
+def skip_locked(connection: Connection) -> str:
+    """What makes a SELECT take its rows and leave out those another transaction holds."""
+    return " FOR UPDATE SKIP LOCKED" if is_mysql(connection) else ""
+
+
+# --- locks ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def sole(engine: Engine, work: str) -> Iterator[bool]:
+    """Yield whether this process alone does `work` on this database for as long as the context lasts."""
+    if is_mysql(engine):
+        with engine.connect() as connection:
+            name = f"{str(engine.url.database)[:40]}.{work}"
+            held = connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": name}).scalar() == 1
+            connection.commit()
+            try:
+                yield held
+            finally:
+                if held:
+                    connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": name})
+        return
+    with Path(f"{engine.url.database}.{work}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+# --- generations of tables ------------------------------------------------------------------------------
+
+
+def drop_generation(connection: Connection, model: ReadModel) -> None:
+    """Drop these tables, as far as they are there."""
+    for table in model.tables():
+        execute(connection, f"DROP TABLE IF EXISTS {table.name}")
+
+
+def swap_generations(connection: Connection, live: ReadModel, fresh: ReadModel, retired: ReadModel) -> None:
+    """Make `fresh` the live tables and the live ones `retired`, all at once for everybody.
+
+    On MySQL one RENAME TABLE does it; on SQLite the caller's transaction.
+    """
+    names = [(live.base_name(table), fresh.metadata.tables[f"{table.name}_{fresh.suffix}"]) for table in live.tables()]
+    if is_mysql(connection):
+        for _, table in names:
+            for index in table.indexes:
+                lasting = str(index.name).replace(f"_{fresh.suffix}_by_", "_by_")
+                execute(connection, f"ALTER TABLE {table.name} RENAME INDEX {index.name} TO {lasting}")
+        moves = [f"{name} TO {name}_{retired.suffix}, {table.name} TO {name}" for name, table in names]
+        execute(connection, f"RENAME TABLE {', '.join(moves)}")
+        return
+    for name, table in names:
+        execute(connection, f"ALTER TABLE {name} RENAME TO {name}_{retired.suffix}")
+        execute(connection, f"ALTER TABLE {table.name} RENAME TO {name}")
+    for live_table in live.tables():
+        for index in live_table.indexes:
+            fresh_name = str(index.name).replace("_by_", f"_{fresh.suffix}_by_")
+            execute(connection, f"DROP INDEX {fresh_name}")
+            execute(connection, f"DROP INDEX {index.name}")
+            index.create(connection)
+
+
+def is_missing_table(error: BaseException) -> bool:
+    """Whether `error` says that a table is not there."""
+    return isinstance(error, (OperationalError, DBAPIError)) and (
+        "no such table" in str(error) or "(1146," in str(error)
+    )
