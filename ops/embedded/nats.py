@@ -20,8 +20,9 @@ FLEET_ACCOUNT = "FLEET"
 
 # How many messages the broker hands the bridge before it wants some acknowledged: what is in flight to Kafka.
 MAX_ACK_PENDING = 8192
-# An unacknowledged message comes again after this; longer than Kafka takes even on a bad day, shorter than an outage.
-ACK_WAIT_S = 10
+# An unacknowledged message comes again after this, also to a bridge that was killed and came back: as long as Kafka
+# may take on a bad day, no longer. The bridge knows what it has in flight, so a repetition costs little.
+ACK_WAIT_S = 5
 
 _CONFIGURATION = """\
 server_name: wattaway
