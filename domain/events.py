@@ -36,7 +36,8 @@ ALERTS_TOPIC = "wattaway.alerts.v1"
 DEAD_LETTERS_TOPIC = "wattaway.dead-letters.v1"
 
 Header = tuple[str, bytes]
-DeviceId = Annotated[str, Meta(pattern=DEVICE_ID_PATTERN)]
+# In Python `$` also matches before a line end, which no device id has.
+DeviceId = Annotated[str, Meta(pattern=DEVICE_ID_PATTERN + r"(?!\n)")]
 Instant = Annotated[datetime, Meta(tz=True)]
 
 

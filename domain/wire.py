@@ -27,7 +27,7 @@ MAX_ENERGY_MWH = 10**13
 MAX_SEQ = 2**48
 MAX_AT_MS = 4_102_444_800_000  # 2100-01-01
 
-Boot = Annotated[str, Meta(pattern="^[0-9a-f]{8}$", description="random at each start of the device")]
+Boot = Annotated[str, Meta(pattern="^[0-9a-f]{8}$", max_length=8, description="random at each start of the device")]
 Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ, description="counts readings since `boot`")]
 AtMs = Annotated[int, Meta(ge=0, le=MAX_AT_MS, description="ms since 1970 UTC")]
 UpMs = Annotated[int, Meta(ge=0, le=2**48, description="ms since boot, from a device without a clock")]
