@@ -180,8 +180,10 @@ def kafka_answers(address: tuple[str, int], within_s: float = 0.5) -> bool:
 
 
 def new_cluster_id() -> str:
-    """A random id in Kafka's form: 16 bytes in base64."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """A random id in Kafka's form: 16 bytes in base64, and like Kafka's own never one that reads like an option."""
+    while (cluster_id := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return cluster_id
 
 
 _CORRELATION_ID = 7

@@ -7,6 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis import Redis
 
 from ops.credentials import bridge_password, device_token, fleet_secret
+from ops.embedded.kafka import new_cluster_id
 from ops.embedded.nats import mqtt_lets_in
 from tests.servers import World
 
@@ -69,3 +70,7 @@ def test_devices_get_in_again_after_the_broker_and_its_callout_were_killed(embed
     device = embedded_world.device_id()
     token = device_token(fleet_secret(settings.data_dir), device)
     assert mqtt_lets_in((settings.mqtt_host, settings.mqtt_port), device, token, client_id=device)
+
+
+def test_no_cluster_id_reads_like_an_option_of_the_formatting_tool() -> None:
+    assert not [cluster_id for cluster_id in (new_cluster_id() for _ in range(2_000)) if cluster_id.startswith("-")]
