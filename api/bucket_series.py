@@ -1,8 +1,8 @@
 """Series of buckets that are always right: clean ones from the rollup tables, stale ones from the readings.
 
-A bucket is stale while it stands in the dirty set, and also while the bucket before it does (its first step of
-energy starts there). Order matters, because each statement sees the newest commit: the dirty set is read before the
-rollups, so a bucket recomputed in between is at worst computed twice, never missed.
+A bucket is stale while it stands in the dirty set (the open one does), and also while the one before it does, because
+its first step of energy begins there. Order matters, because each statement sees the newest commit: the dirty set is
+read before the rollups, so a bucket recomputed in between is at worst computed twice, never missed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from projections.rollups import bucket_rows
 from sqlalchemy import Connection, Select, Table, select
 
 from api.buckets import (
@@ -27,6 +26,7 @@ from api.buckets import (
 )
 from api.sql_json import json_sql
 from api.time_ranges import TimeRange
+from projections.rollups import bucket_rows
 from projections.tables import ReadModel
 
 _decode_points = msgspec.json.Decoder(list[BucketPoint]).decode
@@ -135,27 +135,27 @@ def _fresh_buckets(
 
 def _stale_quarters(connection: Connection, model: ReadModel, device_ref: int, window: TimeRange) -> list[int]:
     """The stale 15-minute buckets in `window`, by time."""
-    before = _reading_beside(connection, model, device_ref, window.from_ms, earlier=True)
-    low = window.from_ms if before is None else _quarter(before)
-    dirty = model.dirty_buckets
-    inside = dirty.c.bucket_at_ms.between(low, window.to_ms - 1)
-    marked = select(dirty.c.bucket_at_ms).where(dirty.c.device_ref == device_ref, inside)
-    stale = set(connection.execute(marked).scalars())
+    dirty = model.dirty_buckets.c
+    marks = select(dirty.bucket_at_ms).where(dirty.device_ref == device_ref)
+    inside = marks.where(dirty.bucket_at_ms.between(window.from_ms, window.to_ms - 1))
+    last_before = marks.where(dirty.bucket_at_ms < window.from_ms).order_by(dirty.bucket_at_ms.desc()).limit(1)
+    stale = {*connection.execute(inside).scalars(), *connection.execute(last_before).scalars()}
     for _, ends_ms in _spans(sorted(stale)):
-        after = _reading_beside(connection, model, device_ref, ends_ms, earlier=False)
+        after = _next_counter(connection, model, device_ref, TimeRange(ends_ms, window.to_ms))
         if after is not None:
             stale.add(_quarter(after))
     return sorted(at_ms for at_ms in stale if window.from_ms <= at_ms < window.to_ms)
 
 
-def _reading_beside(
-    connection: Connection, model: ReadModel, device_ref: int, at_ms: int, *, earlier: bool
-) -> int | None:
-    """When the last reading before `at_ms`, or the first one from it on, was measured."""
-    measured = model.readings.c.measured_at_ms
-    where, order = (measured < at_ms, measured.desc()) if earlier else (measured >= at_ms, measured)
-    query = select(measured).where(model.readings.c.device_ref == device_ref, where).order_by(order).limit(1)
-    return connection.execute(query).scalar()
+def _next_counter(connection: Connection, model: ReadModel, device_ref: int, within: TimeRange) -> int | None:
+    """When the first reading with an energy counter in `within` was measured."""
+    columns = model.readings.c
+    query = select(columns.measured_at_ms).where(
+        columns.device_ref == device_ref,
+        columns.measured_at_ms.between(within.from_ms, within.to_ms - 1),
+        columns.energy_mwh.is_not(None),
+    )
+    return connection.execute(query.order_by(columns.measured_at_ms).limit(1)).scalar()
 
 
 def _computed(connection: Connection, model: ReadModel, device_ref: int, stale: Sequence[int]) -> list[Bucket]:

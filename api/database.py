@@ -7,8 +7,9 @@ newest committed rows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event
@@ -75,6 +76,17 @@ class Database:
         """Let running questions end, then close every connection."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         await asyncio.to_thread(self._engine.dispose)
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """All statements within see one state of the database."""
+    on_sqlite = connection.dialect.name == "sqlite"
+    connection.exec_driver_sql("BEGIN" if on_sqlite else "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql("ROLLBACK")
 
 
 def ping(connection: Connection) -> str:

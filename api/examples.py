@@ -75,6 +75,7 @@ FLEET: dict[str, Any] = {
     "readings_per_min": 1200.0,
 }
 DEAD_LETTER: dict[str, Any] = {
+    "topic": "dead-letters",
     "partition": 2,
     "offset": 41,
     "received_at": "2026-11-23T16:59:00.000Z",
@@ -85,7 +86,7 @@ DEAD_LETTER: dict[str, Any] = {
     "detail": "`at` is 61000 ms beyond the 2 min allowed",
     "origin": "mqtt:devices/kitchen-kettle/data",
     "raw_bytes": 214,
-    "raw_url": "/api/v1/dead-letters/2/41/raw",
+    "raw_url": "/api/v1/dead-letters/dead-letters/2/41/raw",
 }
 DEAD_LETTERS: dict[str, Any] = {"items": [DEAD_LETTER], "next_cursor": None}
 READINESS: dict[str, Any] = {

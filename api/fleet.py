@@ -9,19 +9,21 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, and_, func, select
 
-from api.bucket_series import buckets_between
-from api.buckets import Resolution
+from api.buckets import QUARTER_MS
+from api.database import snapshot
 from api.queries import latest_documents
 from api.readings import Presence, SeenReading, decode_seen, judge_link
 from api.services import Services
-from api.time_ranges import TimeRange, day_starts_ms, format_instant, local_day
+from api.time_ranges import format_instant
 from domain.clock import to_ms
+from projections.days import day_of
+from projections.rollups import Target, compute_buckets
 from projections.tables import read_model
 
 _DAY_MS = 86_400_000
 _CHUNK = 500
-MAX_EXACT_DEVICES = 200
-"""Above so many devices with changing buckets, today's energy is as of the last rollup: minutes old, not wrong."""
+MAX_EXACT_BUCKETS = 2000
+"""Above so many changing buckets, today's energy is as of the last rollup: up to a quarter of an hour old."""
 
 
 class FleetCounts(NamedTuple):
@@ -90,21 +92,26 @@ def count_fleet(connection: Connection, zone: ZoneInfo, now_ms: int) -> FleetCou
 
 
 def energy_today_mwh(connection: Connection, zone: ZoneInfo, now_ms: int) -> int:
-    """What the fleet used since local midnight."""
+    """What the fleet used since local midnight: the rolled-up days, with their dirty parts computed anew."""
     model = read_model()
-    devices, days = model.devices.c, model.rollups_1d.c
-    midnight_ms = day_starts_ms(local_day(now_ms, zone), zone)
+    devices, days, quarters, dirty = model.devices.c, model.rollups_1d.c, model.rollups_15m.c, model.dirty_buckets.c
+    midnight_ms, next_midnight_ms = day_of(now_ms, zone)
     # Joined from `devices`, so that each row is one look-up by key and not a scan of all days.
     today = and_(days.device_ref == devices.device_ref, days.bucket_at_ms == midnight_ms)
-    rolled_up = select(devices.device_ref, days.energy_mwh).join_from(model.devices, model.rollups_1d, today)
-    energies = {row.device_ref: int(row.energy_mwh or 0) for row in connection.execute(rolled_up)}
-    dirty = model.dirty_buckets.c
-    changing = connection.execute(
-        select(dirty.device_ref).distinct().where(dirty.bucket_at_ms >= midnight_ms - _DAY_MS)
+    rolled_up = select(func.sum(days.energy_mwh)).join_from(model.devices, model.rollups_1d, today)
+    same = and_(quarters.device_ref == dirty.device_ref, quarters.bucket_at_ms == dirty.bucket_at_ms)
+    changing = (
+        select(dirty.device_ref, dirty.bucket_at_ms, quarters.energy_mwh)
+        .join_from(model.dirty_buckets, model.rollups_15m, same, isouter=True)
+        .where(dirty.bucket_at_ms.between(midnight_ms, next_midnight_ms - 1))
+        .order_by(dirty.device_ref, dirty.bucket_at_ms)
+        .limit(MAX_EXACT_BUCKETS + 1)
     )
-    refs = list(changing.scalars())
-    window = TimeRange(midnight_ms, midnight_ms + _DAY_MS)
-    for device_ref in refs if len(refs) <= MAX_EXACT_DEVICES else ():
-        buckets = buckets_between(connection, model, device_ref, window, Resolution.DAY, zone)
-        energies[device_ref] = sum(b.energy_mwh or 0 for b in buckets if b.bucket_at_ms == midnight_ms)
-    return sum(energies.values())
+    with snapshot(connection):
+        total = int(connection.execute(rolled_up).scalar() or 0)
+        parts = connection.execute(changing).all()
+        if len(parts) > MAX_EXACT_BUCKETS:
+            return total
+        targets = [Target(ref, at_ms, at_ms + QUARTER_MS) for ref, at_ms, _ in parts]
+        fresh = sum(bucket.energy_mwh or 0 for bucket in compute_buckets(connection, model, targets))
+    return total + fresh - sum(int(energy_mwh or 0) for _, _, energy_mwh in parts)

@@ -24,12 +24,13 @@ class DeadLetterKey(NamedTuple):
     """Where a dead letter stands in the newest-first order."""
 
     received_at_ms: int
+    log_topic: str
     log_partition: int
     log_offset: int
 
 
 def find_device_ref(connection: Connection, model: ReadModel, device_id: str) -> int | None:
-    """The device's surrogate key; only good within one question, because a rebuild numbers them anew."""
+    """The device's surrogate key, None if the device is unknown."""
     devices = model.devices
     return connection.execute(select(devices.c.device_ref).where(devices.c.device_id == device_id)).scalar()
 
@@ -84,24 +85,28 @@ def dead_letter_rows(
         query = query.where(letters.c.received_at_ms < wanted.to_ms)
     if before is not None:
         query = query.where(_older_than(letters.c, before))
-    key = (letters.c.received_at_ms.desc(), letters.c.log_partition.desc(), letters.c.log_offset.desc())
-    return connection.execute(query.order_by(*key).limit(limit)).all()
+    order = [letters.c[name].desc() for name in DeadLetterKey._fields]
+    return connection.execute(query.order_by(*order).limit(limit)).all()
 
 
 def _older_than(columns: Any, key: DeadLetterKey) -> Any:
     """A row comparison spelt out, so that MySQL walks the index on `received_at_ms`."""
-    same_instant = or_(
-        columns.log_partition < key.log_partition,
-        and_(columns.log_partition == key.log_partition, columns.log_offset < key.log_offset),
-    )
-    return and_(
-        columns.received_at_ms <= key.received_at_ms,
-        or_(columns.received_at_ms < key.received_at_ms, same_instant),
-    )
+    older: Any = columns.log_offset < key.log_offset
+    for column, value in (
+        (columns.log_partition, key.log_partition),
+        (columns.log_topic, key.log_topic),
+        (columns.received_at_ms, key.received_at_ms),
+    ):
+        older = or_(column < value, and_(column == value, older))
+    return and_(columns.received_at_ms <= key.received_at_ms, older)
 
 
-def dead_letter_raw(connection: Connection, log_partition: int, log_offset: int) -> bytes | None:
+def dead_letter_raw(connection: Connection, log_topic: str, log_partition: int, log_offset: int) -> bytes | None:
     """The bytes of one dead letter as they came."""
     letters = read_model().dead_letters
-    query = select(letters.c.raw).where(letters.c.log_partition == log_partition, letters.c.log_offset == log_offset)
+    query = select(letters.c.raw).where(
+        letters.c.log_topic == log_topic,
+        letters.c.log_partition == log_partition,
+        letters.c.log_offset == log_offset,
+    )
     return connection.execute(query).scalar()

@@ -145,6 +145,7 @@ class Fleet(Answer):
 class DeadLetter(Answer):
     """Input that could not be taken."""
 
+    topic: str = Field(description="`dead-letters`, or the topic of a record that could not be projected.")
     partition: int
     offset: int
     received_at: datetime

@@ -21,7 +21,7 @@ from api.time_ranges import format_instant, parse_instant
 from domain.wire import AtMs
 
 _Uint31 = Annotated[int, Meta(ge=0, lt=2**31)]
-_Uint63 = Annotated[int, Meta(ge=0, lt=2**63)]
+_Uint63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 def dead_letter_routes(services: Services) -> APIRouter:
@@ -45,18 +45,18 @@ def dead_letter_routes(services: Services) -> APIRouter:
         now_ms = services.clock.now_ms()
         from_ms = None if from_ is None else parse_instant(from_, name="from", now_ms=now_ms)
         to_ms = None if to is None else parse_instant(to, name="to", now_ms=now_ms)
-        before = None if cursor is None else DeadLetterKey(*decode_cursor(cursor, tuple[AtMs, _Uint31, _Uint63]))
+        before = None if cursor is None else DeadLetterKey(*decode_cursor(cursor, tuple[AtMs, str, _Uint31, _Uint63]))
         wanted = DeadLetterFilter(device, reason, from_ms, to_ms)
         rows = await services.database.ask(dead_letter_rows, wanted, before, limit + 1)
         shown = rows[:limit]
         token = None
         if len(rows) > limit:
             last = shown[-1]
-            token = encode_cursor((last.received_at_ms, last.log_partition, last.log_offset))
+            token = encode_cursor(tuple(getattr(last, name) for name in DeadLetterKey._fields))
         return JsonBytes(msgspec.json.encode({"items": [_item(row) for row in shown], "next_cursor": token}))
 
     @router.get(
-        "/dead-letters/{partition}/{offset}/raw",
+        "/dead-letters/{topic}/{partition}/{offset}/raw",
         summary="The bytes of a dead letter, exactly as they came",
         response_class=Response,
         responses={
@@ -65,11 +65,13 @@ def dead_letter_routes(services: Services) -> APIRouter:
         },
     )
     async def get_raw(
-        partition: Annotated[int, Path(ge=0, lt=2**31)], offset: Annotated[int, Path(ge=0, lt=2**63)]
+        topic: Annotated[str, Path(max_length=64)],
+        partition: Annotated[int, Path(ge=0, lt=2**31)],
+        offset: Annotated[int, Path(ge=0, lt=2**63)],
     ) -> Response:
-        raw = await services.database.ask(dead_letter_raw, partition, offset)
+        raw = await services.database.ask(dead_letter_raw, topic, partition, offset)
         if raw is None:
-            raise NotFound("not-found", f"no dead letter stands at {partition}/{offset}")
+            raise NotFound("not-found", f"no dead letter stands at {topic[:64]}/{partition}/{offset}")
         # Never shown by a browser: the bytes come from whoever sent them.
         headers = {
             "Content-Disposition": f'attachment; filename="dead-letter-{partition}-{offset}.bin"',
@@ -82,6 +84,7 @@ def dead_letter_routes(services: Services) -> APIRouter:
 
 def _item(row: Row[Any]) -> dict[str, Any]:
     return {
+        "topic": row.log_topic,
         "partition": row.log_partition,
         "offset": row.log_offset,
         "received_at": format_instant(row.received_at_ms),
@@ -92,5 +95,5 @@ def _item(row: Row[Any]) -> dict[str, Any]:
         "detail": row.detail,
         "origin": row.origin,
         "raw_bytes": row.raw_bytes or 0,
-        "raw_url": f"/api/v1/dead-letters/{row.log_partition}/{row.log_offset}/raw",
+        "raw_url": f"/api/v1/dead-letters/{row.log_topic}/{row.log_partition}/{row.log_offset}/raw",
     }

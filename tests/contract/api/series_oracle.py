@@ -14,10 +14,10 @@ MAX_POWER_W = 8000
 
 
 def energy_step_mwh(earlier: Any, later: Any) -> int | None:
-    """What was used between two readings: nothing if the counter fell or rose faster than a socket can."""
+    """What was used since the last counter: nothing if it fell or rose faster than a socket can."""
     if later.energy_mwh is None:
         return None
-    if earlier is None or earlier.energy_mwh is None:
+    if earlier is None:
         return 0
     step = later.energy_mwh - earlier.energy_mwh
     possible = MAX_POWER_W * (later.measured_at_ms - earlier.measured_at_ms) / 3600
@@ -32,7 +32,7 @@ def quarters(readings: Iterable[Any]) -> list[Bucket]:
     for reading in ordered:
         at_ms = reading.measured_at_ms // QUARTER_MS * QUARTER_MS
         buckets.setdefault(at_ms, []).append((reading, energy_step_mwh(earlier, reading)))
-        earlier = reading
+        earlier = reading if reading.energy_mwh is not None else earlier
     return [_bucket(at_ms, held) for at_ms, held in sorted(buckets.items())]
 
 
