@@ -1,0 +1,255 @@
+"""One batched consumer of the log's projected topics, as a service inside the Faust app.
+
+Positions come from SQL at every assignment. Kafka's own committed offsets are only told afterwards, for those who
+watch the group. Within a tenure records come gaplessly; a rebalance or a fence ends it, and the next begins from SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from aiokafka.errors import KafkaError
+from sqlalchemy import Engine
+
+from domain.errors import DependencyUnavailable, LogReplaced
+from projections.backoff import Backoff
+from projections.dialect import translated_errors
+from projections.folded import Place
+from projections.folds import PROJECTED_TOPICS
+from projections.metrics import ProjectorMetrics
+from projections.positions import Position, begin_positions, check_topic_ids, read_positions
+from projections.projector import Batch, Projector
+from projections.tables import ReadModel
+from projections.topic_ids import describe_topics
+
+log = structlog.get_logger()
+
+MAX_RECORDS = 2000
+_CHECK_EVERY_S = 2.0
+_CHECK_IDS_EVERY_S = 10.0
+_GIVE_UP_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class LogSource:
+    """Where the log is and as who it is read."""
+
+    bootstrap: str
+    prefix: str
+    instance: str
+
+    @property
+    def group(self) -> str:
+        return f"{self.prefix}projector"
+
+    @property
+    def topics(self) -> list[str]:
+        return [self.prefix + name for name in PROJECTED_TOPICS]
+
+
+class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    """Fetches batches and hands them on, until cancelled.
+
+    Args:
+        hand_on: takes a batch; its waiting is the back-pressure.
+        on_ready: called once, when the first assignment has its positions.
+    """
+
+    def __init__(
+        self,
+        source: LogSource,
+        projector: Projector,
+        engine: Engine,
+        model: ReadModel,
+        metrics: ProjectorMetrics,
+        *,
+        hand_on: Callable[[Batch], Awaitable[object]],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._source, self._projector = source, projector
+        self._engine, self._model, self._metrics = engine, model, metrics
+        self._hand_on, self._on_ready = hand_on, on_ready
+        self._tenure = -1
+        self._next_check_at = 0.0
+        self._next_id_check_at = 0.0
+        self._told: dict[Place, int] = {}
+        self._expected: dict[Place, int] = {}
+        self._holes: dict[Place, int] = {}
+
+    async def consume(self) -> None:
+        """Run until cancelled.
+
+        Raises:
+            LogReplaced: the positions in SQL are of another log; nothing was skipped.
+        """
+        backoff = Backoff()
+        while True:
+            started_at = time.monotonic()
+            try:
+                await self._consume_once()
+            except (DependencyUnavailable, KafkaError, OSError, TimeoutError) as error:
+                log.warning("log consumer starts anew", detail=str(error) or type(error).__name__)
+                self._metrics.retries.labels("kafka").inc()
+            if time.monotonic() - started_at > 60:
+                backoff.reset()
+            await backoff.wait()
+
+    async def _consume_once(self) -> None:
+        await describe_topics(self._source.bootstrap, self._source.topics)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._source.bootstrap,
+            group_id=self._source.group,
+            group_instance_id=self._source.instance,
+            client_id=self._source.instance,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=1000,
+            request_timeout_ms=15_000,
+            max_poll_interval_ms=600_000,
+            max_partition_fetch_bytes=2 * 1024 * 1024,
+            metadata_max_age_ms=30_000,
+        )
+        consumer.subscribe(self._source.topics, listener=self)
+        self._tenure = -1
+        try:
+            async with asyncio.timeout(60):
+                await consumer.start()
+            while True:
+                await self._step(consumer)
+        finally:
+            await self._stop(consumer)
+
+    async def _stop(self, consumer: Any) -> None:
+        try:
+            async with asyncio.timeout(3):
+                await self._projector.give_up()
+                await self._tell_kafka(consumer)
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.info("offsets not told to kafka", detail=str(error) or type(error).__name__)
+        finally:
+            async with asyncio.timeout(5):
+                await consumer.stop()
+
+    async def _step(self, consumer: Any) -> None:
+        if self._tenure != self._projector.tenure:
+            await self._begin_tenure(consumer)
+        fetched = await consumer.getmany(timeout_ms=200, max_records=MAX_RECORDS)
+        if fetched and self._tenure == self._projector.tenure and self._follow_on(fetched):
+            batch = self._projector.fold({(place.topic, place.partition): some for place, some in fetched.items()})
+            await self._hand_on(batch)
+        if time.monotonic() > self._next_check_at:
+            self._next_check_at = time.monotonic() + _CHECK_EVERY_S
+            await self._look_around(consumer)
+
+    def _follow_on(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
+        """Whether these records follow those before; else the tenure ends, and the next fetches them again.
+
+        Offsets without records (of compaction, of transactions) are taken for that when they come a second time.
+        """
+        for place, records in fetched.items():
+            key, first = (place.topic, place.partition), records[0].offset
+            expected = self._expected[key]
+            if first < expected or (first > expected and self._holes.get(key) != expected):
+                log.warning("offsets do not follow", topic=key[0], partition=key[1], expected=expected, found=first)
+                self._holes[key] = expected
+                self._tenure = -1
+                return False
+        for place, records in fetched.items():
+            self._expected[place.topic, place.partition] = records[-1].offset + 1
+        return True
+
+    async def _begin_tenure(self, consumer: Any) -> None:
+        """Restore the positions from SQL, and fetch from there."""
+        await self._projector.give_up()
+        tenure = self._projector.tenure
+        places = sorted(consumer.assignment())
+        starts = {
+            (place.topic, place.partition): at for place, at in (await consumer.beginning_offsets(places)).items()
+        }
+        ends = {(place.topic, place.partition): at for place, at in (await consumer.end_offsets(places)).items()}
+        described = await describe_topics(self._source.bootstrap, self._source.topics)
+        topic_ids = {name: topic.topic_id for name, topic in described.items()}
+        positions = await asyncio.to_thread(self._read_positions, starts, topic_ids)
+        check_topic_ids(positions, topic_ids, starts)
+        check_offsets(positions, starts, ends)
+        if tenure != self._projector.tenure:
+            return
+        for place in places:
+            consumer.seek(place, positions[place.topic, place.partition].next_offset)
+        await self._projector.take_over({key: positions[key] for key in starts})
+        self._tenure = tenure
+        self._expected = {key: positions[key].next_offset for key in starts}
+        self._told = {}
+        self._metrics.partitions.set(len(places))
+        log.info("partitions assigned", count=len(places))
+        self._on_ready()
+
+    def _read_positions(self, starts: dict[Place, int], topic_ids: dict[str, str]) -> dict[Place, Position]:
+        with translated_errors(), self._engine.begin() as connection:
+            begin_positions(connection, self._model, self._source.group, starts, topic_ids)
+            return read_positions(connection, self._model, self._source.group)
+
+    async def _look_around(self, consumer: Any) -> None:
+        """Tell Kafka and Prometheus how far we are, and see whether the log is still the same."""
+        lag = 0
+        for place in consumer.assignment():
+            position = self._projector.positions.get((place.topic, place.partition))
+            if position is not None:
+                lag += max((consumer.highwater(place) or 0) - position.next_offset, 0)
+        self._metrics.lag.set(lag)
+        try:
+            await self._tell_kafka(consumer)
+        except KafkaError as error:
+            log.info("offsets not told to kafka", detail=str(error) or type(error).__name__)
+        if time.monotonic() > self._next_id_check_at:
+            self._next_id_check_at = time.monotonic() + _CHECK_IDS_EVERY_S
+            described = await describe_topics(self._source.bootstrap, self._source.topics)
+            topic_ids = {name: topic.topic_id for name, topic in described.items()}
+            check_topic_ids(self._projector.positions, topic_ids, list(self._projector.positions))
+
+    async def _tell_kafka(self, consumer: Any) -> None:
+        offsets = {key: position.next_offset for key, position in self._projector.positions.items()}
+        news = {
+            TopicPartition(*key): OffsetAndMetadata(at, "") for key, at in offsets.items() if self._told.get(key) != at
+        }
+        if news and self._tenure == self._projector.tenure:
+            await consumer.commit(news)
+            self._told = offsets
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002
+        """Let the batch being written end, so that the next owner starts behind it."""
+        try:
+            async with asyncio.timeout(_GIVE_UP_WITHIN_S):
+                await self._projector.give_up()
+        except TimeoutError:
+            log.warning("partitions revoked while writing", detail="the positions fence that batch")
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Nothing: `_step` sees that the tenure is over."""
+
+
+def check_offsets(positions: dict[Place, Position], starts: dict[Place, int], ends: dict[Place, int]) -> None:
+    """Return if the log still holds what comes next in each partition.
+
+    Raises:
+        LogReplaced: it ends before, or begins after, the stored position.
+    """
+    for place, start in starts.items():
+        offset = positions[place].next_offset
+        if offset > ends[place]:
+            raise LogReplaced(
+                f"{place[0]}/{place[1]} ends at {ends[place]}, before the stored position {offset}: the log has lost "
+                "records; run `wattaway rebuild` to make the read models equal to what it holds now"
+            )
+        if offset < start:
+            raise LogReplaced(
+                f"{place[0]}/{place[1]} begins at {start}, behind the stored position {offset}: records expired before "
+                "they were projected; run `wattaway rebuild` to go on with what the log still holds"
+            )

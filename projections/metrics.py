@@ -1,0 +1,95 @@
+"""What the projector counts, for Prometheus."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from domain.errors import SettingInvalid
+
+_BATCH_SIZES = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000)
+_LATENCIES_MS = (5, 10, 25, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000, 10_000, 30_000)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class VisibleLatency(Collector):
+    """A histogram that takes a whole batch at a fraction of the cost of a call for each reading."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._counts = [0] * (len(_LATENCIES_MS) + 1)
+        self._sum_ms = 0
+        registry.register(self)
+
+    def observe(self, now_ms: int, received_at_ms: Iterable[int]) -> None:
+        """Count readings that are visible since `now_ms` and came at these instants."""
+        counts = self._counts
+        for at_ms in received_at_ms:
+            elapsed_ms = now_ms - at_ms
+            counts[bisect_left(_LATENCIES_MS, elapsed_ms)] += 1
+            self._sum_ms += elapsed_ms
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        family = HistogramMetricFamily(
+            "wattaway_projector_visible_latency_seconds", "From the bridge's clock to being visible in SQL and Redis."
+        )
+        total, buckets = 0, []
+        for bound, count in zip([*(str(ms / 1000) for ms in _LATENCIES_MS), "+Inf"], self._counts, strict=True):
+            total += count
+            buckets.append((bound, total))
+        family.add_metric([], buckets, self._sum_ms / 1000)
+        yield family
+
+
+class ProjectorMetrics:
+    """One projector's counters, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        name = "wattaway_projector_"
+        self.readings = Counter(name + "readings", "Readings committed to SQL.", registry=registry)
+        self.reports = Counter(name + "reports", "Reports committed to SQL.", registry=registry)
+        self.dead_letters = Counter(name + "dead_letters", "Dead letters committed to SQL.", registry=registry)
+        self.batch_size = Histogram(
+            name + "batch_size", "Records of one transaction.", buckets=_BATCH_SIZES, registry=registry
+        )
+        self.commit_seconds = Histogram(
+            name + "commit_seconds", "One transaction.", buckets=_SECONDS, registry=registry
+        )
+        self.views_seconds = Histogram(
+            name + "views_seconds", "Writing one batch to Redis.", buckets=_SECONDS, registry=registry
+        )
+        self.visible_latency = VisibleLatency(registry)
+        self.lag = Gauge(name + "lag_records", "Records in the log that are not in SQL yet.", registry=registry)
+        self.fenced = Counter(name + "fenced", "Batches dropped because another had gone on.", registry=registry)
+        self.retries = Counter(
+            name + "retries", "Tries that failed for want of a server.", ["dependency"], registry=registry
+        )
+        self.recomputed = Counter(name + "recomputed_buckets", "15-minute buckets recomputed.", registry=registry)
+        self.fillings = Counter(name + "view_fillings", "Times Redis was filled from SQL.", registry=registry)
+        self.partitions = Gauge(name + "partitions", "Partitions of the log this projector holds.", registry=registry)
+
+    @contextmanager
+    def served(self, port: int) -> Iterator[None]:
+        """Serve these on loopback while the context lasts; on no port if it is 0.
+
+        Raises:
+            SettingInvalid: the port is in use.
+        """
+        if port == 0:
+            yield
+            return
+        try:
+            server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        except OSError as error:
+            raise SettingInvalid(f"WATTAWAY_PROJECTOR_METRICS_PORT: 127.0.0.1:{port}: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join(timeout=2)
