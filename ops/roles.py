@@ -46,9 +46,7 @@ def _http_ok(url: str) -> bool:
 ROLES: Mapping[str, Role] = {
     "device-auth": Role(_device_auth_answers, after=("nats",)),
     "bridge": Role(lambda settings: _serves_metrics(settings.bridge_metrics_port), after=("kafka", "device-auth")),
-    "projector": Role(
-        lambda settings: _serves_metrics(settings.projector_metrics_port), after=("kafka", "valkey", "bridge")
-    ),
+    "projector": Role(lambda settings: _serves_metrics(settings.projector_metrics_port), after=("kafka", "valkey")),
     "api": Role(
         lambda settings: _http_ok(f"http://{_reachable(settings.api_host)}:{settings.api_port}/healthz"),
         after=("projector",),

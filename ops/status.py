@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -124,19 +125,28 @@ async def _check_role(name: str, settings: Settings) -> Check:
 
 async def _end_offsets(settings: Settings) -> dict[str, list[int]]:
     names = [settings.kafka_topic_prefix + name for name in (READINGS_TOPIC, REPORTS_TOPIC, DEAD_LETTERS_TOPIC)]
+    partitions = await _partitions(settings.kafka_bootstrap, names)
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, request_timeout_ms=5000)
     await consumer.start()
     try:
-        existing = await consumer.topics()
-        partitions = {
-            name: [TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]
-            for name in names
-            if name in existing
-        }
         ends = await consumer.end_offsets([one for those in partitions.values() for one in those])
-        return {name: [ends[one] for one in those] for name, those in partitions.items()}
     finally:
         await consumer.stop()
+    return {name: [ends[one] for one in those] for name, those in partitions.items()}
+
+
+async def _partitions(bootstrap: str, names: list[str]) -> dict[str, list[TopicPartition]]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
+    await admin.start()
+    try:
+        described = await admin.describe_topics(names)
+    finally:
+        await admin.close()
+    return {
+        topic["topic"]: [TopicPartition(topic["topic"], one["partition"]) for one in topic["partitions"]]
+        for topic in described
+        if not topic["error_code"]
+    }
 
 
 def _read_database(settings: Settings, counts: dict[str, int]) -> dict[str, int]:

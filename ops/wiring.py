@@ -70,6 +70,30 @@ async def _run_bridge(settings: Settings) -> None:
     )
 
 
+def run_projector(settings: Settings) -> None:
+    """Fold the log into the read models until SIGTERM."""
+    uvloop.run(_run_projector(settings))
+
+
+async def _run_projector(settings: Settings) -> None:
+    from bridges.kafka_topics import TopicNeeds, ensure_topics
+    from projections.app import ProjectorOptions, run_projector
+    from projections.log_consumer import LogSource
+
+    source = LogSource(settings.kafka_bootstrap, settings.kafka_topic_prefix, settings.projector_instance)
+    # Whichever role comes first makes the topics.
+    needs = TopicNeeds(settings.kafka_partitions, settings.kafka_replication)
+    await ensure_topics(settings.kafka_bootstrap, source.topics, needs)
+    options = ProjectorOptions(
+        settings.resolved_database_url(),
+        settings.resolved_redis_url(),
+        settings.redis_prefix,
+        settings.time_zone,
+        settings.projector_metrics_port,
+    )
+    await run_projector(source, options, stop=stop_on_signals())
+
+
 def run_api(settings: Settings) -> None:
     """Answer questions about the read models until SIGTERM."""
     uvloop.run(_run_api(settings))
@@ -138,4 +162,9 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-ROLES: dict[str, Callable[[Settings], None]] = {"api": run_api, "bridge": run_bridge, "device-auth": run_device_auth}
+ROLES: dict[str, Callable[[Settings], None]] = {
+    "api": run_api,
+    "bridge": run_bridge,
+    "device-auth": run_device_auth,
+    "projector": run_projector,
+}
