@@ -12,6 +12,7 @@ import typer
 from domain.errors import WattAwayError
 from ops.credentials import device_token, fleet_secret
 from ops.settings import load_settings
+from ops.simulator.fleet import SimulationPlan, device_kinds
 from ops.stack.detached import DetachedChild
 from ops.stack.mosquitto_accounts import MosquittoAccounts
 from ops.stack.packages import BROWSER, SERVERS, install, missing_packages
@@ -61,6 +62,7 @@ def up(data_dir: DataDir = _DEFAULT_DATA_DIR) -> None:
     _print_status(children)
     typer.echo(f"\nThe app's settings, passwords among them, are in {env_path}. To use them:")
     typer.echo(f"  set -a; . {env_path}; set +a; wattaway migrate; wattaway run bridge")
+    typer.echo("  python -m ops.stack admit --simulated 20; wattaway simulate 20")
 
 
 @app.command()
@@ -85,17 +87,19 @@ def status(data_dir: DataDir = _DEFAULT_DATA_DIR) -> None:
 
 @app.command()
 def admit(
-    device_ids: Annotated[list[str], typer.Argument(help="Device ids; `-` reads one per line from standard input.")],
+    device_ids: Annotated[list[str] | None, typer.Argument(help="Device ids; `-`: one a line from the input.")] = None,
+    simulated: Annotated[int, typer.Option(min=0, metavar="N", help="The sockets of `wattaway simulate N`.")] = 0,
+    id_prefix: Annotated[str, typer.Option(help="The same as given to `wattaway simulate`.")] = "sim",
     data_dir: DataDir = _DEFAULT_DATA_DIR,
 ) -> None:
     """Let devices connect to Mosquitto, with the tokens derived from the data dir's fleet secret.
 
-    Example: seq -f 'sim-%05.0f' 1 20 | python -m ops.stack admit -
+    Example: python -m ops.stack admit --simulated 20
     """
-    if device_ids == ["-"]:
-        device_ids = sys.stdin.read().split()
-    _servers(data_dir).admit_devices(device_ids)
-    typer.echo(f"{len(device_ids)} devices may connect")
+    named = sys.stdin.read().split() if device_ids == ["-"] else device_ids or []
+    named += [device_id for device_id, _ in device_kinds(SimulationPlan(simulated, id_prefix=id_prefix))]
+    _servers(data_dir).admit_devices(named)
+    typer.echo(f"{len(named)} devices may connect now")
 
 
 @app.command()
