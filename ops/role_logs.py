@@ -62,7 +62,8 @@ class RoleLogs:
     def _take(self, role: str, line: bytes) -> None:
         try:
             event = json.loads(line)
-            is_error = _LOUD[event["level"]]
+            # aiokafka calls an error what it tries again itself, such as a coordinator that is not elected yet.
+            is_error = _LOUD[event["level"]] and not str(event.get("logger", "")).startswith("aiokafka")
         except (ValueError, KeyError, TypeError):
             return
         self.errors += is_error

@@ -110,6 +110,7 @@ class _Up:
             raise errors.exceptions[0] from None
         finally:
             await self._redis.aclose()
+        self._console.print(f"Stopped; everything is kept in {self._settings.data_dir}.", soft_wrap=True)
         return directing.result()
 
     async def _supervise(self) -> None:

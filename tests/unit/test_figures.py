@@ -95,6 +95,13 @@ def test_only_new_warnings_and_errors_are_told(log_path: Path) -> None:
     assert [one.text for one in logs.latest][-1] == "half a line"
 
 
+def test_what_aiokafka_tries_again_itself_is_only_a_warning(log_path: Path) -> None:
+    logs = RoleLogs({"projector": log_path})
+    write(log_path, event="Group Coordinator Request failed", level="error", logger="aiokafka.consumer.coordinator")
+    logs.follow()
+    assert (logs.errors, logs.warnings) == (0, 1)
+
+
 def test_a_log_does_not_grow_without_end(log_path: Path) -> None:
     logs = RoleLogs({"bridge": log_path})
     with log_path.open("ab") as child:
