@@ -111,7 +111,6 @@ def accounts(
     settings = load_settings()
     directory.mkdir(parents=True, exist_ok=True)
     files = MosquittoAccounts(directory)
-    files.load()
     files.admit_bridge(settings.mqtt_username, settings.mqtt_password.get_secret_value())
     secret = fleet_secret(settings.data_dir)
     files.admit_devices({device_id: device_token(secret, device_id) for device_id in device_ids or []})

@@ -84,7 +84,6 @@ class MosquittoServer:
 
     def _prepare(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._accounts.load()
         self._accounts.admit_bridge(BRIDGE_USER, self.bridge_password)
         options = mosquitto_options(self._directory, self._port)
         # Started as root it would drop to an account that cannot read the private files.

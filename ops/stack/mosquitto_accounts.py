@@ -34,7 +34,7 @@ topic write devices/+/receipts
 
 
 class MosquittoAccounts:
-    """The two files. Every change rewrites them whole; the broker reads them again on SIGHUP."""
+    """The two files. Every change reads them, rewrites them whole, and the broker reads them again on SIGHUP."""
 
     def __init__(self, directory: Path) -> None:
         self.password_path = directory / "mosquitto.passwords"
@@ -44,10 +44,10 @@ class MosquittoAccounts:
 
     @property
     def device_count(self) -> int:
+        self._load()
         return len(self._hashes) - len(self._bridges)
 
-    def load(self) -> None:
-        """Read what stands in the files, if they are there."""
+    def _load(self) -> None:
         if self.password_path.exists():
             lines = self.password_path.read_text(encoding="utf-8").splitlines()
             self._hashes = dict(line.split(":", 1) for line in lines)
@@ -57,6 +57,7 @@ class MosquittoAccounts:
 
     def admit_bridge(self, name: str, password: str) -> None:
         """Let a bridge in: it reads all devices' data and status, and writes their commands and receipts."""
+        self._load()
         self._bridges.add(name)
         self._hashes[name] = password_hash(password)
         self._write()
@@ -68,6 +69,7 @@ class MosquittoAccounts:
             InvalidDeviceId: not a device id.
             SettingInvalid: a device id that is a bridge's name; its rights would be a bridge's.
         """
+        self._load()
         for device_id in tokens:
             if parse_device_id(device_id) in self._bridges:
                 raise SettingInvalid(f"{device_id!r} is a bridge's MQTT user: a device must not be called so")
@@ -76,6 +78,7 @@ class MosquittoAccounts:
 
     def dismiss(self, names: Iterable[str]) -> None:
         """Let these devices or bridges in no more."""
+        self._load()
         for name in names:
             self._hashes.pop(name, None)
             self._bridges.discard(name)

@@ -24,17 +24,17 @@ def test_equal_passwords_have_different_hashes() -> None:
     assert password_hash("secret") != password_hash("secret")
 
 
-def test_accounts_survive_in_the_files(tmp_path: Path) -> None:
+def test_a_change_keeps_what_another_process_has_written(tmp_path: Path) -> None:
     first = MosquittoAccounts(tmp_path)
     first.admit_bridge("bridge", "b")
     first.admit_devices({"one": "1", "two": "2"})
     second = MosquittoAccounts(tmp_path)
-    second.load()
     second.dismiss(["two"])
+    first.admit_devices({"three": "3"})
     names = [line.split(":")[0] for line in second.password_path.read_text().splitlines()]
-    assert names == ["bridge", "one"]
+    assert names == ["bridge", "one", "three"]
     assert "user bridge\ntopic read devices/+/data\n" in second.acl_path.read_text()
-    assert second.device_count == 1
+    assert second.device_count == 2
 
 
 def test_the_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
