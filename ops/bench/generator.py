@@ -148,11 +148,12 @@ class Generator:
         for _ in range(count):
             device = self._turn // self.plan.burst % len(self._clients)
             self._turn += 1
-            payload = self._payload(device, at_ms)
+            payload = self.payload(device, at_ms)
             self._clients[device].publish(self._topics[device], payload, self.plan.per_message)
         self.sent += count * self.plan.per_message
 
-    def _payload(self, device: int, at_ms: int) -> bytes:
+    def payload(self, device: int, at_ms: int) -> bytes:
+        """The next payload of a device, stamped `at_ms`."""
         plan, seq = self.plan, self._seqs[device]
         count = plan.per_message
         self._seqs[device] = seq + count
@@ -160,7 +161,7 @@ class Generator:
             return _READING % (self._boot, seq, at_ms, 90_000 + seq % 997, 1_000_000 + seq)
         first_ms = at_ms - plan.step_ms * (count - 1)
         if plan.readings:  # a history: every list goes on where the device's last one ended
-            first_ms = at_ms - plan.step_ms * (plan.readings // len(self._clients) - (seq - plan.first_seq))
+            first_ms = at_ms - plan.step_ms * (plan.readings // len(plan.tokens) - (seq - plan.first_seq))
         readings = (
             _READING % (self._boot, seq + n, first_ms + n * plan.step_ms, 90_000 + (seq + n) % 997, 1_000_000 + seq + n)
             for n in range(count)
