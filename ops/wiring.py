@@ -70,12 +70,12 @@ async def _run_bridge(settings: Settings) -> None:
     )
 
 
-def run_projector(settings: Settings) -> None:
-    """Fold the log into the read models until SIGTERM."""
-    uvloop.run(_run_projector(settings))
+def run_projector(settings: Settings, *, on_step: Callable[[str], None] = lambda _step: None) -> None:
+    """Fold the log into the read models until SIGTERM; `on_step` is for tests that kill it between two steps."""
+    uvloop.run(_run_projector(settings, on_step))
 
 
-async def _run_projector(settings: Settings) -> None:
+async def _run_projector(settings: Settings, on_step: Callable[[str], None]) -> None:
     from bridges.kafka_topics import TopicNeeds, ensure_topics
     from projections.app import ProjectorOptions, run_projector
     from projections.log_consumer import LogSource
@@ -91,7 +91,7 @@ async def _run_projector(settings: Settings) -> None:
         settings.time_zone,
         settings.projector_metrics_port,
     )
-    await run_projector(source, options, stop=stop_on_signals())
+    await run_projector(source, options, stop=stop_on_signals(), on_step=on_step)
 
 
 def run_api(settings: Settings) -> None:
