@@ -123,9 +123,15 @@ def replay(
 @app.command(epilog="Example:  wattaway rebuild")
 def rebuild(data_dir: DataDir = None) -> None:
     """Fold the whole log into fresh tables and swap them in; the projector may go on meanwhile."""
+    from rich.progress import Progress
+
     from ops.wiring import rebuild as rebuild_read_models
 
-    out.print(rebuild_read_models(_logging("rebuild", data_dir)))
+    found = _logging("rebuild", data_dir)
+    with Progress(console=out, transient=True) as progress:
+        task = progress.add_task("records", total=None)
+        done = rebuild_read_models(found, lambda count, total: progress.update(task, completed=count, total=total))
+    out.print(done, soft_wrap=True, highlight=False)
 
 
 @app.command(epilog="Example:  wattaway verify || echo 'the read models differ from the log'")

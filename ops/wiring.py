@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -13,6 +14,10 @@ import uvloop
 from domain.errors import DependencyUnavailable
 from ops.credentials import bridge_password, fleet_secret
 from ops.settings import Settings
+
+if TYPE_CHECKING:
+    from projections.app import ProjectorOptions
+    from projections.log_consumer import LogSource
 
 log = structlog.get_logger()
 
@@ -77,13 +82,19 @@ def run_projector(settings: Settings, *, on_step: Callable[[str], None] = lambda
 
 async def _run_projector(settings: Settings, on_step: Callable[[str], None]) -> None:
     from bridges.kafka_topics import TopicNeeds, ensure_topics
-    from projections.app import ProjectorOptions, run_projector
-    from projections.log_consumer import LogSource
+    from projections.app import run_projector
 
-    source = LogSource(settings.kafka_bootstrap, settings.kafka_topic_prefix, settings.projector_instance)
+    source, options = _projection(settings)
     # Whichever role comes first makes the topics.
     needs = TopicNeeds(settings.kafka_partitions, settings.kafka_replication)
     await ensure_topics(settings.kafka_bootstrap, source.topics, needs)
+    await run_projector(source, options, stop=stop_on_signals(), on_step=on_step)
+
+
+def _projection(settings: Settings) -> tuple[LogSource, ProjectorOptions]:
+    from projections.app import ProjectorOptions
+    from projections.log_consumer import LogSource
+
     options = ProjectorOptions(
         settings.resolved_database_url(),
         settings.resolved_redis_url(),
@@ -91,7 +102,7 @@ async def _run_projector(settings: Settings, on_step: Callable[[str], None]) -> 
         settings.time_zone,
         settings.projector_metrics_port,
     )
-    await run_projector(source, options, stop=stop_on_signals(), on_step=on_step)
+    return LogSource(settings.kafka_bootstrap, settings.kafka_topic_prefix, settings.projector_instance), options
 
 
 def run_api(settings: Settings) -> None:
@@ -146,6 +157,18 @@ def migrate(settings: Settings) -> str:
     from projections.schema import migrate
 
     return f"{settings.database_kind()} has revision {migrate(settings.resolved_database_url())}"
+
+
+def rebuild(settings: Settings, on_progress: Callable[[int, int], None]) -> str:
+    """Replace the read models by what the log gives; what was done, in one line.
+
+    Args:
+        on_progress: told the records done and to do, now and then.
+    """
+    from projections.rebuild import rebuild
+
+    source, options = _projection(settings)
+    return str(uvloop.run(rebuild(source, options, on_progress=on_progress)))
 
 
 def mqtt_password(settings: Settings) -> str:
