@@ -137,25 +137,27 @@ def execute(connection: Connection, sql: str) -> Any:
     return connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
 
 
-def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> int:
     """Insert these rows of integers (in the order of the columns), leaving alone those that are there.
 
-    Never `INSERT IGNORE`: that would clamp values silently.
+    Returns:
+        How many were new, as SQLite tells; on MySQL simply how many.
+        Never `INSERT IGNORE`: that would clamp values silently.
     """
-    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-        _insert_some(connection, table, rows[start : start + _ROWS_PER_STATEMENT])
+    parts = range(0, len(rows), _ROWS_PER_STATEMENT)
+    return sum(_insert_some(connection, table, rows[start : start + _ROWS_PER_STATEMENT]) for start in parts)
 
 
-def _insert_some(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+def _insert_some(connection: Connection, table: Table, rows: Sequence[Row]) -> int:
     if is_mysql(connection):
         # Rows of integers and None only, so their Python spelling is SQL.
         values = repr(list(rows))[1:-1].replace("None", "NULL")
         key = next(iter(table.primary_key.columns)).name
         execute(connection, f"INSERT INTO {table.name} VALUES {values} ON DUPLICATE KEY UPDATE {key} = {key}")
-        return
+        return len(rows)
     marks = ", ".join("?" * len(table.columns))
     sql = f"INSERT INTO {table.name} VALUES ({marks}) ON CONFLICT DO NOTHING"
-    connection.exec_driver_sql(sql, list(rows))
+    return connection.exec_driver_sql(sql, list(rows)).rowcount
 
 
 def put(connection: Connection, table: Table, rows: Sequence[Row], *, replace: bool) -> None:

@@ -98,6 +98,8 @@ class FoldedBatch:
     dead_letters: list[Row] = field(default_factory=list)
     next_offsets: dict[Place, int] = field(default_factory=dict)
     records: int = 0
+    new_readings: int = -1
+    """How many of the readings were not in the table before, once the batch is written (SQLite)."""
 
     def see(self, device_id: str, device_ref: int, at_ms: int) -> None:
         """Note that the device was there at `at_ms`."""

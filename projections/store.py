@@ -95,7 +95,7 @@ class Store:
         now_ms = self._clock.now_ms()
         self._put_devices(connection, batch.devices, learned)
         self._date(connection, batch, learned)
-        insert_new(connection, model.readings, batch.readings)
+        batch.new_readings = insert_new(connection, model.readings, batch.readings)
         self._on_step("readings written")
         if self._mark_dirty:
             self._mark(connection, batch.readings, now_ms, learned)

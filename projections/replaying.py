@@ -1,0 +1,73 @@
+"""Folding a stretch of the log into one generation of tables, reading ahead while SQL writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from domain.errors import DependencyUnavailable
+from projections.backoff import Backoff
+from projections.folded import FoldedBatch, Place
+from projections.folds import fold_records
+from projections.log_reader import LogReader, Records
+from projections.positions import Position
+from projections.store import DeviceRefTaken, Store
+
+_TRIES = 8
+
+OnBatch = Callable[[Records, FoldedBatch], None]
+
+
+class Replay:
+    """Fills the tables of `store` from the log.
+
+    Args:
+        on_batch: called in a thread after each batch is written, with its readings dated.
+    """
+
+    def __init__(
+        self,
+        reader: LogReader,
+        store: Store,
+        positions: Mapping[Place, Position],
+        *,
+        prefix: str,
+        on_batch: OnBatch = lambda _records, _folded: None,
+    ) -> None:
+        self._reader, self._store, self._prefix = reader, store, prefix
+        self._on_batch = on_batch
+        self._refused: frozenset[str] = frozenset()
+        self.positions = dict(positions)
+        self.records = 0
+
+    async def advance(self, ends: Mapping[Place, int]) -> None:
+        """Fold everything before these ends."""
+        starts = {place: position.next_offset for place, position in self.positions.items()}
+        writing: asyncio.Task[None] | None = None
+        try:
+            async for records in self._reader.batches(starts, ends):
+                folded = fold_records(records, prefix=self._prefix, refused=self._refused)
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(self._write(records, folded))
+        finally:
+            if writing is not None:
+                await writing
+
+    async def _write(self, records: Records, folded: FoldedBatch) -> None:
+        backoff = Backoff()
+        for attempt in range(_TRIES):
+            try:
+                await asyncio.to_thread(self._store.commit, folded, self.positions)
+                break
+            except DeviceRefTaken as error:
+                self._refused |= error.device_ids
+                folded = fold_records(records, prefix=self._prefix, refused=self._refused)
+            except DependencyUnavailable:
+                if attempt == _TRIES - 1:
+                    raise
+                await backoff.wait()
+        for place, offset in folded.next_offsets.items():
+            self.positions[place] = self.positions[place]._replace(next_offset=offset)
+        self.records += folded.records
+        await asyncio.to_thread(self._on_batch, records, folded)
