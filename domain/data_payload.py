@@ -129,8 +129,8 @@ def _split(payload: bytes) -> list[bytes]:
 
 def _decode_strictly(raw: bytes, dates: _Dates) -> WireReading:
     try:
-        reading = _decode_reading(raw)
         refuse_doubled_keys(raw)
+        reading = _decode_reading(raw)
     except msgspec.ValidationError as error:
         raise ReadingRejected("schema", str(error)) from error
     except PayloadRejected as error:
