@@ -24,8 +24,8 @@ from domain.events import Record
 log = structlog.get_logger()
 
 _MAX_BATCH_BYTES = 512 * 1024
-_REQUEST_TIMEOUT_MS = 10_000
-_START_TIMEOUT_S = 10.0
+_REQUEST_TIMEOUT_MS = 5_000
+_START_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
 
 
@@ -45,7 +45,7 @@ class KafkaEventLog:
         append_timeout_s: how long `append` waits before it gives up.
     """
 
-    def __init__(self, bootstrap: str, *, topic_prefix: str = "", append_timeout_s: float = 20.0) -> None:
+    def __init__(self, bootstrap: str, *, topic_prefix: str = "", append_timeout_s: float = 10.0) -> None:
         self._bootstrap = bootstrap
         self._topic_prefix = topic_prefix
         self._append_timeout_s = append_timeout_s
