@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from bridges.kafka_topics import TopicNeeds
 from bridges.metrics import BridgeMetrics
 from bridges.mqtt_link import MqttServer
 from bridges.run_bridge import KafkaServer, run_bridge
+from domain.events import READINGS_TOPIC
 from domain.wire import PresenceReport, Receipt, WireReading, data_topic, decode_receipt, receipts_topic, status_topic
 from ops.credentials import device_token, fleet_secret
 from ops.simulator.mqtt_client import MqttClient, connect
 from ops.simulator.mqtt_login import Login, MqttRefused
 from ops.simulator.mqtt_packets import Message, Will, encode_text
 from ops.wiring import mqtt_password
+from tests.log_reader import identities, read_log
 from tests.mqtt_tap import MqttTap, mqtt_tap
 from tests.servers import World
 
 BOOT = "0badcafe"
 DAY_MS = 86_400_000
+_Event = TypeVar("_Event")
 
 
 async def until(holds: Callable[[], bool], within_s: float = 30) -> None:
@@ -45,10 +49,6 @@ class RunningBridge:
     def count(self, name: str, **labels: str) -> float:
         """A metric's value, 0 if there is none yet."""
         return self.metrics.registry.get_sample_value(f"wattaway_bridge_{name}", labels) or 0
-
-    async def settled(self, messages: int, within_s: float = 30) -> None:
-        """Return once so many messages are in the log and acknowledged."""
-        await until(lambda: self.count("messages_total") >= messages, within_s)
 
 
 def bridge_servers(world: World, mqtt_port: int) -> tuple[MqttServer, KafkaServer]:
@@ -151,6 +151,28 @@ async def _connect(world: World, device_id: str, will: bytes | None) -> TestSock
     made.append(TestSocket(device_id, client, receipts))
     await client.subscribe([(receipts_topic(device_id), 0)])
     return made[0]
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def seqs_in_log(world: World, device_id: str) -> list[int]:
+    """The `seq`s of a device's readings, as they stand in the log."""
+    return [seq for device, _, seq in identities(await read_log(world, READINGS_TOPIC)) if device == device_id]
+
+
+async def events_of(world: World, topic: str, device_id: str, kind: type[_Event]) -> list[_Event]:
+    """A device's events of one kind, as they stand in the log."""
+    events = [record.event() for record in await read_log(world, topic) if record.key == device_id.encode()]
+    return [event for event in events if isinstance(event, kind)]
+
+
+async def until_count(count: Callable[[], Awaitable[int]], at_least: int, within_s: float = 30) -> None:
+    """Return once there are so many."""
+    async with asyncio.timeout(within_s):
+        while await count() < at_least:
+            await asyncio.sleep(0.1)
 
 
 def reading(seq: int, at_ms: int, *, boot: str = BOOT) -> WireReading:

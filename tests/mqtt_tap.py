@@ -14,11 +14,20 @@ PUBLISH, PUBACK = 3, 4
 class Line:
     """One connection through the tap."""
 
-    delivered: list[int] = field(default_factory=list)
-    """Packet ids that the broker sent at QoS 1, in order."""
+    delivered: list[tuple[str, int]] = field(default_factory=list)
+    """Topic and packet id of what the broker sent at QoS 1, in order."""
     acknowledged: list[int] = field(default_factory=list)
     """Packet ids in the PUBACKs that the bridge sent, in order."""
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    def delivered_of(self, device_id: str) -> list[int]:
+        """Packet ids of what came from this device, redeliveries included."""
+        return [packet_id for topic, packet_id in self.delivered if f"/{device_id}/" in topic]
+
+    def acknowledged_of(self, device_id: str) -> list[int]:
+        """Packet ids of this device's messages that the bridge has acknowledged here."""
+        own = set(self.delivered_of(device_id))
+        return [packet_id for packet_id in self.acknowledged if packet_id in own]
 
     def cut(self) -> None:
         """Break the connection on both sides, as a failing network does."""
@@ -33,17 +42,12 @@ class MqttTap:
         self._upstream = (host, port)
         self.port = 0
         self.lines: list[Line] = []
-        self.refusing = False
 
-    @property
-    def acknowledged(self) -> int:
-        """PUBACKs that the bridge has sent, over all lines."""
-        return sum(len(line.acknowledged) for line in self.lines)
+    def acknowledged_of(self, device_id: str) -> int:
+        """PUBACKs that the bridge has sent for this device's messages, over all lines."""
+        return sum(len(line.acknowledged_of(device_id)) for line in self.lines)
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.refusing:
-            writer.transport.abort()
-            return
         try:
             up_reader, up_writer = await asyncio.open_connection(*self._upstream)
         except OSError:
@@ -88,7 +92,7 @@ def _note(first_byte: int, body: bytes, line: Line) -> None:
         line.acknowledged.append(int.from_bytes(body[:2], "big"))
     elif kind == PUBLISH and first_byte & 0x06:
         start = 2 + int.from_bytes(body[:2], "big")
-        line.delivered.append(int.from_bytes(body[start : start + 2], "big"))
+        line.delivered.append((body[2:start].decode(), int.from_bytes(body[start : start + 2], "big")))
 
 
 @asynccontextmanager
