@@ -139,9 +139,9 @@ def verify(data_dir: DataDir = None) -> None:
     """Compare the log with the read models; names the first difference and exits 1 on any."""
     from ops.wiring import verify as verify_read_models
 
-    verdict = verify_read_models(_logging("verify", data_dir))
-    out.print(verdict.text, style="green" if verdict.holds else "bold red", soft_wrap=True)
-    raise typer.Exit(0 if verdict.holds else 1)
+    found = verify_read_models(_logging("verify", data_dir))
+    out.print(str(found), style="green" if found.ok else "bold red", soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(0 if found.ok else 1)
 
 
 @app.command(epilog="Example:  wattaway migrate")

@@ -25,11 +25,11 @@ async def finish(settings: Settings, supervisor: Supervisor, simulator: str | No
     if not caught_up:
         console.print(f"[red]the read models are not at the log's end after {_CAUGHT_UP_WITHIN_S:g} s[/red]")
     result = await asyncio.to_thread(verify, settings)
-    console.print(result.text, style="green" if result.holds else "bold red", soft_wrap=True)
+    console.print(str(result), style="green" if result.ok else "bold red", soft_wrap=True, highlight=False)
     restarts = {name: child.restarts for name, child in supervisor.children.items() if child.restarts}
     if restarts:
         console.print("restarts: " + ", ".join(f"{name} {count}" for name, count in restarts.items()))
-    return 0 if receipted and caught_up and result.holds else 1
+    return 0 if receipted and caught_up and result.ok else 1
 
 
 async def _caught_up(settings: Settings) -> bool:

@@ -18,6 +18,7 @@ from ops.settings import Settings
 if TYPE_CHECKING:
     from projections.app import ProjectorOptions
     from projections.log_consumer import LogSource
+    from projections.verify import Verification
 
 log = structlog.get_logger()
 
@@ -169,6 +170,13 @@ def rebuild(settings: Settings, on_progress: Callable[[int, int], None]) -> str:
 
     source, options = _projection(settings)
     return str(uvloop.run(rebuild(source, options, on_progress=on_progress)))
+
+
+def verify(settings: Settings) -> Verification:
+    """Compare the log with the read models."""
+    from projections.verify import verify
+
+    return uvloop.run(verify(*_projection(settings)))
 
 
 def mqtt_password(settings: Settings) -> str:
