@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, create_engine, event, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from domain.errors import DependencyUnavailable
+from projections.tables import read_model
 
 Answer = TypeVar("Answer")
 
@@ -90,7 +91,8 @@ def snapshot(connection: Connection) -> Iterator[None]:
 
 
 def ping(connection: Connection) -> str:
-    """The server's kind and version."""
+    """The server's kind and version; raises if the tables are not there."""
+    connection.execute(select(read_model().devices.c.device_ref).limit(1))
     on_sqlite = connection.dialect.name == "sqlite"
     version = connection.exec_driver_sql("SELECT sqlite_version()" if on_sqlite else "SELECT VERSION()").scalar_one()
     return f"{connection.dialect.name} {version}"

@@ -32,6 +32,8 @@ async def serve(app: FastAPI, *, host: str, port: int, stop: asyncio.Event) -> N
         timeout_keep_alive=30,
         ws_ping_interval=20,
         ws_max_size=64 * 1024,
+        # Compressing every batch anew for every viewer would cost more than sending it.
+        ws_per_message_deflate=False,
     )
     server = _Server(config)
     async with asyncio.TaskGroup() as group:
