@@ -24,7 +24,8 @@ from ops.wiring import migrate
 
 WAYS: dict[str, Callable[[Path], AbstractContextManager[Way]]] = {"embedded": embedded_way, "stack": stack_way}
 PARTS = ("floors", "sustained", "backlog", "latency", "api", "rebuild")
-console = Console()
+# Tables are wide: where nobody says how wide the screen is, they get the room.
+console = Console(width=None if sys.stdout.isatty() else 170)
 app = typer.Typer(add_completion=False)
 
 

@@ -68,6 +68,8 @@ class LoadReport(msgspec.Struct, frozen=True):
     first_sent_s: float
     last_sent_s: float
     cpu_s: float
+    ticks: list[tuple[int, int]] = []
+    """At a given rate: when (ms since 1970) the messages sent came to how many."""
 
 
 class Generator:
@@ -80,6 +82,7 @@ class Generator:
         self._seqs = [plan.first_seq] * len(plan.tokens)
         self._boot = plan.boot.encode()
         self._turn = 0
+        self._ticks: list[tuple[int, int]] = []
         self._freed = asyncio.Event()
         self.visible = self.sent = self.pubacked = self.receipted = 0
 
@@ -116,7 +119,7 @@ class Generator:
                     self._freed.clear()
                     await self._freed.wait()
         used_s = _cpu_s() - before
-        return LoadReport(self.sent, self.pubacked, self.receipted, started_s, stopped_s, used_s)
+        return LoadReport(self.sent, self.pubacked, self.receipted, started_s, stopped_s, used_s, self._ticks)
 
     async def close(self) -> None:
         for client in self._clients:
@@ -151,6 +154,8 @@ class Generator:
             payload = self.payload(device, at_ms)
             self._clients[device].publish(self._topics[device], payload, self.plan.per_message)
         self.sent += count * self.plan.per_message
+        if self.plan.rate_per_s and count:
+            self._ticks.append((at_ms, self._turn))
 
     def payload(self, device: int, at_ms: int) -> bytes:
         """The next payload of a device, stamped `at_ms`."""

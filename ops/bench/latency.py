@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 
 import msgspec
 from redis.asyncio import Redis
@@ -16,8 +16,9 @@ from ops.bench.ways import Way
 
 
 class _Item(msgspec.Struct):
+    device_id: str
     boot: str
-    measured_at: datetime
+    seq: int
 
 
 class _Live(msgspec.Struct):
@@ -30,11 +31,15 @@ _decode_item = msgspec.json.Decoder(_Item).decode
 
 
 class LatencyWatch:
-    """Latencies, ms, of the readings of one boot: the generator stamps a reading with the instant it sends it."""
+    """When the readings of one boot became visible.
+
+    The live channel shows the newest reading of a device in each batch: with it, all of the device's readings before
+    it have become visible, and they have waited longer.
+    """
 
     def __init__(self, boot: str) -> None:
         self._boot = boot
-        self.latencies_ms: list[float] = []
+        self._seen: list[tuple[float, str, int]] = []
 
     def hear(self, message: bytes, now_s: float) -> None:
         live = _decode_live(message)
@@ -43,7 +48,24 @@ class LatencyWatch:
         for raw in live.items:
             item = _decode_item(raw)
             if item.boot == self._boot:
-                self.latencies_ms.append((now_s - item.measured_at.timestamp()) * 1000)
+                self._seen.append((now_s, item.device_id, item.seq))
+
+    def latencies_ms(self, device_ids: Sequence[str], ticks: Sequence[tuple[int, int]]) -> list[float]:
+        """From sending to visible, of every reading.
+
+        Args:
+            device_ids: the generator's, in its order; each sends one reading in turn.
+            ticks: when (ms since 1970) it had sent how many.
+        """
+        counts, next_seq = [count for _, count in ticks], dict.fromkeys(device_ids, 0)
+        turn = {device_id: number for number, device_id in enumerate(device_ids)}
+        found: list[float] = []
+        for now_s, device_id, newest in self._seen:
+            for seq in range(next_seq[device_id], newest + 1):
+                sent_at_ms = ticks[bisect_right(counts, seq * len(turn) + turn[device_id])][0]
+                found.append(now_s * 1000 - sent_at_ms)
+            next_seq[device_id] = max(next_seq[device_id], newest + 1)
+        return found
 
 
 @asynccontextmanager

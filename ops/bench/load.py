@@ -36,6 +36,7 @@ class LoadRun:
     sending_s: float = 0.0
     until_visible_s: float = 0.0
     generator_cpu_s: float = 0.0
+    ticks: list[tuple[int, int]] = field(default_factory=list, repr=False)
     cpu_us: dict[str, float] = field(default_factory=dict)
     """CPU-µs per reading of every process, from the first message sent to the last reading visible."""
 
@@ -71,6 +72,7 @@ async def run_load(way: Way, plan: LoadPlan, processes: Mapping[str, Child]) -> 
             feeding.cancel()
         run.visible = await _projected(way) - base
         run.sent, run.receipted, run.generator_cpu_s = report.sent, report.receipted, report.cpu_s
+        run.ticks = report.ticks
         run.sending_s = report.last_sent_s - report.first_sent_s
         run.until_visible_s = visible_at_s - report.first_sent_s
         run.cpu_us = us_per_reading(before, cpu_seconds(processes), run.visible)
@@ -103,7 +105,7 @@ async def _feed(way: Way, process: asyncio.subprocess.Process, base: int) -> Non
 async def _generator(plan: LoadPlan) -> AsyncIterator[asyncio.subprocess.Process]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ops.bench.generator", stdin=pipe, stdout=pipe, limit=2**20
+        sys.executable, "-m", "ops.bench.generator", stdin=pipe, stdout=pipe, limit=2**24
     )
     try:
         _write(process, msgspec.json.encode(plan) + b"\n")

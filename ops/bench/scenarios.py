@@ -85,10 +85,11 @@ class Scenarios:
             run = await run_load(self._way, plan, self._processes)
         self._note_cpu(f"{rate_per_s:,.0f}/s", run)
         achieved = run.sent / run.sending_s if run.sending_s else 0.0
-        seen = f"{len(watch.latencies_ms):,} of {run.sent:,} seen at {achieved:,.0f}/s; {_loss_note(run)}".rstrip("; ")
+        latencies_ms = watch.latencies_ms(self.device_ids, run.ticks)
+        seen = f"{len(latencies_ms):,} of {run.sent:,} seen at {achieved:,.0f}/s; {_loss_note(run)}".rstrip("; ")
         for percent in (50, 99):
             goal = goal_ms if percent == 99 else None
-            value = percentile(watch.latencies_ms, percent)
+            value = percentile(latencies_ms, percent)
             self._add(f"p{percent} publish → visible at {name}", value, "ms", goal=goal, better="lower", note=seen)
 
     async def api(self) -> None:

@@ -57,14 +57,19 @@ def test_cpu_is_counted_per_reading_of_processes_seen_twice() -> None:
     assert us_per_reading({"a": 1.0, "gone": 5.0}, {"a": 1.5, "new": 2.0}, 100_000) == {"a": 5.0}
 
 
-def test_only_readings_of_the_own_boot_count_for_the_latency() -> None:
+def test_a_reading_is_visible_with_it_or_with_a_newer_one_of_its_device() -> None:
     watch = LatencyWatch("0badcafe")
-    sent_at = datetime(2026, 1, 1, tzinfo=UTC)
-    events = [ReadingRecorded("d1", boot, 1, sent_at, sent_at, 1.0) for boot in ("0badcafe", "00000000")]
-    documents = b",".join(msgspec.json.encode(event) for event in events)
-    watch.hear(b'{"type":"readings","items":[%b]}' % documents, sent_at.timestamp() + 0.025)
-    watch.hear(b'{"type":"presence","items":[]}', sent_at.timestamp())
-    assert watch.latencies_ms == pytest.approx([25.0], abs=0.01)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def hear(now_ms: int, *items: tuple[str, str, int]) -> None:
+        events = [ReadingRecorded(device_id, boot, seq, at, at, 1.0) for device_id, boot, seq in items]
+        watch.hear(b'{"type":"readings","items":%b}' % msgspec.json.encode(events), now_ms / 1000)
+
+    hear(1_000, ("b", "0badcafe", 0), ("a", "00000000", 7))
+    watch.hear(b'{"type":"presence","items":[]}', 1.0)
+    hear(1_030, ("a", "0badcafe", 1), ("b", "0badcafe", 0))
+    # a0 and b0 were sent at 990 ms, a1 at 1010 ms.
+    assert watch.latencies_ms(["a", "b"], [(990, 2), (1_010, 3)]) == pytest.approx([10, 40, 20])
 
 
 def _plan(**changes: object) -> LoadPlan:
