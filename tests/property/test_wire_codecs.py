@@ -53,9 +53,18 @@ _odd_members = st.dictionaries(
     st.sampled_from(["boot", "seq", "power_mw", "at", "up", "relay", "voltage_mv", "rssi_dbm", "new", "a:b"]),
     _odd_values | _boots | st.integers(0, 100) | _ats,
 )
-_any_ats = st.integers(RECEIVED_AT_MS - MAX_AGE_MS - 5_000, RECEIVED_AT_MS + 125_000)
-_misdated = st.fixed_dictionaries({**_members, "at": _any_ats})
-_nearly = _misdated | st.builds(lambda base, odd: {**base, **odd}, _dated | _undated, _odd_members) | _odd_values
+_edge_ats = st.integers(-3, 3).flatmap(
+    lambda off: st.sampled_from([RECEIVED_AT_MS + 120_000 + off, RECEIVED_AT_MS - MAX_AGE_MS + off])
+)
+_misdated = st.fixed_dictionaries({**_members, "at": _edge_ats})
+_oddly_dated = st.fixed_dictionaries(_members, optional={"at": _ats, "up": st.integers(0, 2**48)})
+_over_the_edge = st.sampled_from(sorted(RANGES)).flatmap(
+    lambda name: st.builds(
+        lambda base, value: {**base, name: value}, _dated, st.sampled_from([RANGES[name][0] - 1, RANGES[name][1] + 1])
+    )
+)
+_oddly_made = st.builds(lambda base, odd: {**base, **odd}, _dated | _undated, _odd_members)
+_nearly = st.one_of(_misdated, _oddly_dated, _over_the_edge, _oddly_made, _odd_values)
 _texts = st.one_of(
     _nearly, st.lists(_nearly, max_size=4), st.lists(_dated, max_size=6), st.lists(_misdated, max_size=6)
 ).map(lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
