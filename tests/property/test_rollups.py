@@ -174,7 +174,7 @@ def test_buckets_of_a_range_are_those_of_the_whole(
     ups=st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 3), st.integers(0, 10**6)), max_size=20),
     cut=st.integers(0, 20),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_undated_readings_get_the_same_time_however_the_log_is_cut(ups: list[tuple[str, int, int]], cut: int) -> None:
     events = [
         reading(device, seq, STARTS_MS[0] + n * 1000, boot=f"0000000{boot}", up_ms=up)
