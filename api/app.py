@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -75,8 +75,8 @@ def create_app(
     app.add_middleware(MeasureRequests)
     install_problem_handlers(app)
     describe_problems(app)
-    app.include_router(_api_v1(services))
-    app.include_router(service_routes(services))
+    for routes in (device_routes, series_routes, fleet_routes, dead_letter_routes, live_routes, service_routes):
+        app.include_router(routes(services))
     app.include_router(document_routes(asyncapi_document(brokers, version=released)))
     app.include_router(page_routes())
     return app
@@ -116,13 +116,6 @@ def connect_redis(url: str, *, timeout_s: float | None) -> Redis:
         retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)
-
-
-def _api_v1(services: Services) -> APIRouter:
-    router = APIRouter(prefix="/api/v1")
-    for routes in (device_routes, series_routes, fleet_routes, dead_letter_routes, live_routes):
-        router.include_router(routes(services))
-    return router
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ SERIES: dict[str, Any] = {
     "from": "2026-11-22T17:00:00.000Z",
     "to": "2026-11-23T17:00:00.000Z",
     "time_zone": "Europe/Berlin",
-    "next_cursor": None,
+    "next_cursor": "WyIxNW0iLDE3OTUzNjY4MDAwMDAsMTc5NTQ1MzIwMDAwMCxudWxsXQ",
     "points": [
         {
             "at": "2026-11-22T17:00:00.000Z",
@@ -88,7 +88,10 @@ DEAD_LETTER: dict[str, Any] = {
     "raw_bytes": 214,
     "raw_url": "/api/v1/dead-letters/dead-letters/2/41/raw",
 }
-DEAD_LETTERS: dict[str, Any] = {"items": [DEAD_LETTER], "next_cursor": None}
+DEAD_LETTERS: dict[str, Any] = {
+    "items": [DEAD_LETTER],
+    "next_cursor": "WzE3OTU0NTMxNDAwMDAsImRlYWQtbGV0dGVycyIsMiw0MV0",
+}
 READINESS: dict[str, Any] = {
     "status": "ready",
     "dependencies": [

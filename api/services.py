@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse
 
 from api.database import Database
 from api.live import LiveFeed
 from api.views import LatestReadings, RedisViews
 from domain.clock import Clock
 
+API_PREFIX = "/api/v1"
 Probe = Callable[[], Awaitable[str]]
 """Says in a few words how a dependency is; raises if it is away."""
 
@@ -32,7 +33,8 @@ class Services:
     probes: dict[str, Probe]
 
 
-class JsonBytes(Response):
+class JsonBytes(JSONResponse):
     """JSON that is already bytes."""
 
-    media_type = "application/json"
+    def render(self, content: bytes) -> bytes:
+        return content

@@ -245,7 +245,7 @@ function showFacts() {
 async function loadChart() {
   const { chosen, range, resolution } = state;
   const path = `devices/${encodeURIComponent(chosen)}/readings`;
-  byId("csv").href = `${API}/${path}?${new URLSearchParams({ from: range, resolution })}`;
+  byId("csv").href = `${API}/${path}?${new URLSearchParams({ from: range, resolution, format: "csv" })}`;
   let series;
   try {
     series = await wholeSeries(path, { from: range, resolution });

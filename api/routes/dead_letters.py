@@ -16,7 +16,7 @@ from api.problems import NotFound
 from api.queries import DeadLetterFilter, DeadLetterKey, dead_letter_raw, dead_letter_rows
 from api.routes.parameters import CursorQuery, FromQuery, ToQuery
 from api.schemas import DeadLetter, Page, json_answer, problem_responses
-from api.services import JsonBytes, Services
+from api.services import API_PREFIX, JsonBytes, Services
 from api.time_ranges import format_instant, parse_instant
 from domain.wire import AtMs
 
@@ -26,7 +26,7 @@ _Uint63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 def dead_letter_routes(services: Services) -> APIRouter:
     """`/dead-letters`."""
-    router = APIRouter(tags=["dead letters"])
+    router = APIRouter(prefix=API_PREFIX, tags=["dead letters"])
 
     @router.get(
         "/dead-letters",

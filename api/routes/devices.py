@@ -17,7 +17,7 @@ from api.queries import device_row, device_rows
 from api.readings import Presence, decode_seen, judge_link
 from api.routes.parameters import CursorQuery, DeviceIdPath
 from api.schemas import Device, LatestReadings, Page, Reading, json_answer, problem_responses
-from api.services import JsonBytes, Services
+from api.services import API_PREFIX, JsonBytes, Services
 from api.time_ranges import format_instant
 from domain.clock import to_ms
 from domain.device_ids import parse_device_id
@@ -29,7 +29,7 @@ _SEARCH_PAGE = 500
 
 def device_routes(services: Services) -> APIRouter:
     """`/devices` and `/latest`."""
-    router = APIRouter(tags=["devices"])
+    router = APIRouter(prefix=API_PREFIX, tags=["devices"])
 
     @router.get(
         "/devices",

@@ -10,14 +10,14 @@ from api import examples
 from api.fleet import fleet_summary
 from api.once import KeptFor
 from api.schemas import Fleet, json_answer, problem_responses
-from api.services import JsonBytes, Services
+from api.services import API_PREFIX, JsonBytes, Services
 
 KEPT_FOR_S = 2.0
 
 
 def fleet_routes(services: Services) -> APIRouter:
     """`/fleet`."""
-    router = APIRouter(tags=["fleet"])
+    router = APIRouter(prefix=API_PREFIX, tags=["fleet"])
     summary = KeptFor(lambda: fleet_summary(services), KEPT_FOR_S)
 
     @router.get(

@@ -15,7 +15,7 @@ from api.live import LiveEvent
 from api.problems import RETRY_AFTER_S, problem
 from api.routes.devices import parse_device_ids
 from api.schemas import problem_responses
-from api.services import Services
+from api.services import API_PREFIX, Services
 from domain.errors import InvalidInput
 
 SEND_TIMEOUT_S = 30.0
@@ -40,7 +40,7 @@ _DeviceQuery = Annotated[
 
 def live_routes(services: Services) -> APIRouter:
     """`/live` (WebSocket) and `/live/events` (SSE)."""
-    router = APIRouter(tags=["live"])
+    router = APIRouter(prefix=API_PREFIX, tags=["live"])
 
     @router.get(
         "/live/events",

@@ -15,10 +15,11 @@ from api.problems import NotAcceptable
 from api.routes.parameters import CursorQuery, DeviceIdPath, FromQuery, ToQuery
 from api.schemas import Daily, Series, json_answer, problem_responses
 from api.series import MAX_AUTO_POINTS, MAX_PAGE_POINTS, CsvPart, SeriesQuestion, csv_part, series_page
-from api.services import JsonBytes, Services
+from api.services import API_PREFIX, JsonBytes, Services
 from api.time_ranges import local_day, parse_day_range, parse_range
 
 _JSON, _CSV = "application/json", "text/csv"
+_FORMATS = {"json": _JSON, "csv": _CSV}
 _ResolutionQuery = Annotated[
     Literal["auto", "raw", "15m", "1h", "1d"],
     Query(description=f"`auto`: the finest of at most {MAX_AUTO_POINTS} points; `1d`: local days."),
@@ -27,7 +28,7 @@ _ResolutionQuery = Annotated[
 
 def series_routes(services: Services) -> APIRouter:
     """`/devices/{id}/readings` and `/devices/{id}/daily`."""
-    router = APIRouter(tags=["series"])
+    router = APIRouter(prefix=API_PREFIX, tags=["series"])
     series_answer = json_answer(Series, examples.SERIES)
     series_answer["content"][_CSV] = {"schema": {"type": "string"}, "example": examples.CSV}
 
@@ -47,8 +48,11 @@ def series_routes(services: Services) -> APIRouter:
         resolution: _ResolutionQuery = "auto",
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE_POINTS, description="Points on a page.")] = MAX_AUTO_POINTS,
         cursor: CursorQuery = None,
+        format_: Annotated[
+            Literal["json", "csv"] | None, Query(alias="format", description="Instead of `Accept`, for links.")
+        ] = None,
     ) -> Response:
-        offered = negotiate(request.headers.get("accept"))
+        offered = negotiate(request.headers.get("accept")) if format_ is None else _FORMATS[format_]
         asked = parse_range(from_, to, now_ms=services.clock.now_ms())
         wanted = None if resolution == "auto" else Resolution(resolution)
         question = SeriesQuestion(device_id, asked, wanted, services.zone, limit)
