@@ -22,7 +22,12 @@ async def test_servers_topics_and_lag_are_told(embedded_world: World) -> None:
     async with AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap) as producer:
         for number in range(12):
             await producer.send_and_wait(topic, b"x", partition=number % 3)
-    position = {"consumer_group": f"{settings.kafka_topic_prefix}projector", "topic": topic, "generation": "", "topic_id": "x"}
+    position = {
+        "consumer_group": f"{settings.kafka_topic_prefix}projector",
+        "topic": topic,
+        "generation": "",
+        "topic_id": "x",
+    }
     engine = create_engine(settings.resolved_database_url())
     with engine.begin() as connection:
         rows = [{**position, "log_partition": 0, "next_offset": 4}, {**position, "log_partition": 1, "next_offset": 1}]
