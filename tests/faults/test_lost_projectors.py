@@ -1,0 +1,62 @@
+"""A projector may die or freeze between any two steps: each reading counts once all the same."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.chain import Chain
+
+_PROJECTIONS = Path(__file__).parents[2] / "projections"
+
+pytestmark = pytest.mark.faults
+
+# In their order; a test below finds one that is missing here.
+STEPS = ("positions moved", "readings written", "buckets marked", "rows written", "committed", "views written")
+
+
+def test_no_step_of_the_projector_is_left_out() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in _PROJECTIONS.glob("*.py"))
+    assert sorted(re.findall(r'_on_step\("([a-z ]+)"\)', sources)) == sorted(STEPS)
+
+
+def test_every_reading_counts_once_when_the_projector_is_killed_between_any_two_steps(chain: Chain) -> None:
+    chain.kill9("projector")
+    with chain.under_load() as load:
+        for step in STEPS:
+            # Its second batch: there is something before and something after.
+            chain.start_doomed_projector(step, batch=2)
+            assert chain.wait_for_end("doomed", within_s=30) == -signal.SIGKILL, f"it outlived {step!r}"
+            load.wait_for_receipts(50)
+        chain.restart("projector")
+    chain.judge()
+
+
+def test_a_frozen_projector_that_wakes_up_harms_nothing(chain: Chain) -> None:
+    with chain.under_load() as load:
+        chain.freeze("projector")
+        chain.start_successor()
+        chain.wait_for_projected(500, within_s=60)
+        chain.thaw("projector")
+        load.wait_for_receipts(400)
+    chain.judge()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_projector_frozen_for_30_s_while_another_takes_over_harms_nothing(chain: Chain) -> None:
+    with chain.under_load() as load:
+        for _ in range(2):
+            chain.freeze("projector")
+            frozen_at_s = time.monotonic()
+            chain.start_successor()
+            chain.wait_for_projected(500, within_s=60)
+            time.sleep(max(0.0, 30 - (time.monotonic() - frozen_at_s)))  # The fault itself.
+            chain.thaw("projector")
+            load.wait_for_receipts(800)
+            chain.kill9("successor")
+    chain.judge()
