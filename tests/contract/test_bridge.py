@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -22,6 +24,7 @@ from domain.events import (
     ReadingRecorded,
 )
 from domain.wire import MAX_PAYLOAD_BYTES, WireReading, encode_data, encode_status
+from ops.credentials import device_token, fleet_secret
 from ops.embedded.ports import free_ports
 from tests.bridge_run import (
     BOOT,
@@ -177,14 +180,41 @@ async def test_a_start_with_a_wrong_password_names_the_user(world: World) -> Non
     assert "wrong-password" not in str(refused.value)
 
 
+async def test_a_start_with_an_account_that_may_not_listen_names_what_is_denied(embedded_world: World) -> None:
+    """Mosquitto cannot say it: its ACL file is asked when a message is handed out, and every subscription granted."""
+    world = embedded_world
+    mqtt, kafka = bridge_servers(world, world.settings.mqtt_port)
+    async with a_socket(world) as known:
+        token = device_token(fleet_secret(world.settings.data_dir), known.device_id)
+        as_socket = replace(mqtt, username=known.device_id, password=token, client_id=known.device_id)
+        with pytest.raises(SettingInvalid, match=r"does not grant .* devices/\+/data, devices/\+/status at QoS 1"):
+            await _start(as_socket, kafka)
+
+
+async def test_a_metrics_port_in_use_is_named(embedded_world: World) -> None:
+    mqtt, kafka = bridge_servers(embedded_world, embedded_world.settings.mqtt_port)
+    with closing(socket.create_server(("127.0.0.1", 0))) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(SettingInvalid, match=f"METRICS_PORT.*{port}"):
+            await _start(mqtt, kafka, metrics_port=port)
+
+
 @pytest.fixture
 def unused_port() -> int:
     (port,) = free_ports(1)
     return port
 
 
-async def _start(mqtt: MqttServer, kafka: KafkaServer) -> None:
-    await run_bridge(mqtt, kafka, reading_max_age_ms=1, receipt_interval_ms=1000, metrics_port=0, stop=asyncio.Event())
+async def _start(mqtt: MqttServer, kafka: KafkaServer, metrics_port: int = 0) -> None:
+    async with asyncio.timeout(60):
+        await run_bridge(
+            mqtt,
+            kafka,
+            reading_max_age_ms=1,
+            receipt_interval_ms=1000,
+            metrics_port=metrics_port,
+            stop=asyncio.Event(),
+        )
 
 
 async def _presence_count(world: World, device_id: str) -> int:

@@ -1,0 +1,87 @@
+"""Whatever comes becomes a record, even where our own code fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridges import translation
+from bridges.intake import Message
+from bridges.mqtt_packets import Publish
+from bridges.translation import Translated, Translator
+from domain.events import DeadLettered, PresenceChanged, ReadingRecorded, decode_event
+from domain.wire import WireReading, encode_data
+
+NOW_MS = 1_764_000_000_200
+
+
+class NoLink:
+    def acknowledge(self, packet_ids: object) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+def _message(topic: str, payload: bytes) -> Message:
+    return Message(NoLink(), Publish(topic, payload, 1, False, False), NOW_MS)
+
+
+def _reading(seq: int) -> bytes:
+    return encode_data([WireReading("0badcafe", seq, 5, at=NOW_MS)])
+
+
+def _events(translated: Translated) -> list[object]:
+    return [decode_event(record.value, record.headers) for record in translated.records]
+
+
+def test_records_stand_in_the_order_of_the_messages() -> None:
+    translator = Translator(max_age_ms=1000)
+    messages = [
+        _message("devices/d1/data", _reading(1)),
+        _message("devices/d1/status", b'{"online":true}'),
+        _message("devices/d1/data", b"poison"),
+        _message("devices/d2/data", _reading(2)),
+    ]
+    translated = translator.translate(messages)
+    assert [type(event) for event in _events(translated)] == [
+        ReadingRecorded,
+        PresenceChanged,
+        DeadLettered,
+        ReadingRecorded,
+    ]
+    assert (translated.readings, translated.reports, dict(translated.rejected)) == (2, 1, {"not_json": 1})
+    assert translated.settled == [("d1", "0badcafe", 1), ("d2", "0badcafe", 2)]
+    assert translator.devices == {"d1", "d2"}
+
+
+def test_a_bug_of_ours_buries_one_message_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails_at_seq_2(payload: bytes, **times: int) -> object:
+        if b'"seq":2' in payload:
+            raise RuntimeError("a bug")
+        return decode(payload, **times)
+
+    decode = translation.decode_data
+    monkeypatch.setattr(translation, "decode_data", fails_at_seq_2)
+    translated = Translator(max_age_ms=1000).translate(
+        [_message("devices/d1/data", _reading(seq)) for seq in (1, 2, 3)]
+    )
+    first, letter, last = _events(translated)
+    assert isinstance(letter, DeadLettered)
+    assert (letter.reason, letter.device_id, letter.raw_bytes()) == ("internal", "d1", _reading(2))
+    assert [event.seq for event in (first, last) if isinstance(event, ReadingRecorded)] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("topic", "reason", "device_id"),
+    [
+        ("devices/d1/commands", "topic", "d1"),
+        ("devices/d1/data/more", "topic", None),
+        ("elsewhere", "topic", None),
+        ("", "topic", None),
+        ("devices/d\u00fc1/data", "device_id", None),
+        ("devices/" + "x" * 60_000 + "/data", "device_id", None),
+    ],
+)
+def test_a_topic_of_another_shape_is_a_dead_letter(topic: str, reason: str, device_id: str | None) -> None:
+    (letter,) = _events(Translator(max_age_ms=1000).translate([_message(topic, _reading(1))]))
+    assert isinstance(letter, DeadLettered)
+    assert (letter.reason, letter.device_id) == (reason, device_id)
+    assert letter.origin == f"mqtt:{topic[:300]}"
