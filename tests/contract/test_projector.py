@@ -1,0 +1,371 @@
+"""The projector, rebuild and verify against a real log, on both ways to run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from sqlalchemy import text
+
+from domain.errors import LogReplaced
+from domain.events import dead_letter
+from projections.app import ProjectorOptions, redis_client, run_projector
+from projections.dialect import write_engine
+from projections.folds import PROJECTED_TOPICS
+from projections.log_consumer import LogSource
+from projections.rebuild import RebuildRunning, rebuild
+from projections.schema import migrate
+from projections.tables import read_model
+from projections.topic_ids import describe_topics
+from projections.verify import Verification, verify
+from tests.projection_records import T0_MS, append, dump, poison, presence, reading
+from tests.servers import World
+
+Step = Callable[[str], None]
+
+
+def source_of(world: World, instance: str = "p1") -> LogSource:
+    return LogSource(world.settings.kafka_bootstrap, world.settings.kafka_topic_prefix, instance)
+
+
+def options_of(world: World) -> ProjectorOptions:
+    return ProjectorOptions(
+        world.settings.resolved_database_url(),
+        world.settings.resolved_redis_url(),
+        world.settings.redis_prefix,
+        "Europe/Berlin",
+        0,
+    )
+
+
+@asynccontextmanager
+async def running(
+    world: World, instance: str = "p1", on_step: Step = lambda _step: None
+) -> AsyncIterator[asyncio.Task[None]]:
+    """A projector in this process, stopped at the end."""
+    await asyncio.to_thread(migrate, world.settings.resolved_database_url())
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_projector(source_of(world, instance), options_of(world), stop=stop, on_step=on_step))
+    try:
+        yield task
+    finally:
+        stop.set()
+        async with asyncio.timeout(10):
+            await asyncio.wait({task})
+    await task
+
+
+async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 30) -> None:
+    async with asyncio.timeout(within_s):
+        while not await holds():
+            await asyncio.sleep(0.05)
+
+
+async def count(world: World, table: str) -> int:
+    def ask() -> int:
+        engine = write_engine(world.settings.resolved_database_url())
+        try:
+            with engine.connect() as connection:
+                return int(connection.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar_one())
+        finally:
+            engine.dispose()
+
+    return await asyncio.to_thread(ask)
+
+
+async def until_there(world: World, readings: int, within_s: float = 30) -> None:
+    async def holds() -> bool:
+        return await count(world, "readings") >= readings
+
+    await until(holds, within_s)
+
+
+async def spoil(world: World, sql: str) -> None:
+    def change() -> None:
+        engine = write_engine(world.settings.resolved_database_url())
+        with engine.begin() as connection:
+            assert connection.execute(text(sql)).rowcount >= 1
+        engine.dispose()
+
+    await asyncio.to_thread(change)
+
+
+async def checked(world: World) -> Verification:
+    return await verify(source_of(world), options_of(world))
+
+
+def some_events(world: World, readings: int = 60) -> list[Any]:
+    """Readings of three sockets an hour apart, a poison record, reports and a dead letter."""
+    events: list[Any] = []
+    for seq in range(readings):
+        for n in range(3):
+            at_ms = T0_MS + seq * 3_600_000
+            events.append(
+                reading(world.device_id(f"s{n}"), seq, at_ms, energy_wh=seq * 5.0, received_at_ms=T0_MS + seq)
+            )
+    events.insert(5, poison())
+    events.append(presence(world.device_id("s1"), firmware="1.4.0"))
+    events.append(dead_letter("schema", "wrong", origin="mqtt:x", raw=b"x", received_at_ms=T0_MS))
+    return events
+
+
+async def test_the_log_becomes_read_models_that_verify(world: World) -> None:
+    events = some_events(world)
+    await append(world, [*events, *events[:30], *events[:30]])
+    async with running(world):
+        await until_there(world, 180)
+
+        async def rolled_up() -> bool:
+            return await count(world, "dirty_buckets") == 0 and await count(world, "dead_letters") >= 2
+
+        await until(rolled_up)
+        found = await checked(world)
+    assert found.ok, str(found)
+    assert (found.readings, found.doubles, found.lag_records, found.dirty_buckets) == (180 + 58, 58, 0, 0)
+    rows = {one.table: one.rows for one in found.tables}
+    assert rows["readings"] == rows["rollups_15m"] == rows["rollups_1h"] == 180
+    assert rows["dead_letters"] == 4 and rows["device_reports"] == 1 and found.views_checked == 3
+    assert rows["rollups_1d"] == 3 * 4
+
+
+async def test_redis_is_told_and_heals_within_seconds_of_a_flush(world: World) -> None:
+    prefix = world.settings.redis_prefix
+    async with redis_client(world.settings.resolved_redis_url()) as client, running(world):
+        await append(world, [reading(world.device_id(), 1)])
+
+        async def shown() -> bool:
+            return bool(await client.hexists(f"{prefix}latest", world.device_id()))
+
+        await until(shown)
+        for name in await client.keys(f"{prefix}*"):
+            await client.delete(name)
+        await until(shown, within_s=5)
+        assert json.loads(await client.hget(f"{prefix}latest", world.device_id()))["seq"] == 1
+        assert await client.exists(f"{prefix}generation")
+
+
+async def test_sql_goes_on_while_redis_is_away_and_redis_is_made_whole_after(world: World) -> None:
+    async with running(world):
+        await append(world, [reading(world.device_id(), 0)])
+        await until_there(world, 1)
+        world.servers.kill9("redis")
+        await append(world, [reading(world.device_id(), n, T0_MS + n) for n in range(1, 20)])
+        await until_there(world, 20)
+        world.servers.start("redis")
+        found = await checked(world)
+    assert found.ok, str(found)
+
+
+@pytest.mark.parametrize(
+    "step", ["positions moved", "readings written", "buckets marked", "rows written", "committed", "views written"]
+)
+async def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(embedded_world: World, step: str) -> None:
+    world = embedded_world
+    crashes = 0
+
+    def crash(reached: str) -> None:
+        nonlocal crashes
+        if reached == step and crashes < 3:
+            crashes += 1
+            raise RuntimeError("crashed on purpose")
+
+    await append(world, some_events(world, 20))
+    async with running(world, on_step=crash):
+        await until_there(world, 60)
+
+        async def settled() -> bool:
+            return await count(world, "dead_letters") == 2 and await count(world, "device_reports") == 1
+
+        await until(settled)
+        found = await checked(world)
+    assert found.ok, str(found)
+    assert crashes > 0
+
+
+async def test_two_projectors_share_the_log_and_one_takes_over_from_the_other(world: World) -> None:
+    events = some_events(world, 60)
+    await append(world, events[:60])
+    async with running(world, "p1"):
+        async with running(world, "p2"):
+            await append(world, events[60:120])
+            await until_there(world, 110)
+        await append(world, events[120:])
+        await until_there(world, 180, within_s=40)
+        found = await checked(world)
+    assert found.ok, str(found)
+
+
+async def test_a_rebuild_swaps_in_under_a_running_projector(world: World) -> None:
+    events = some_events(world, 60)
+    await append(world, events[:90])
+    async with running(world):
+        await until_there(world, 80)
+        await spoil(world, "UPDATE readings SET power_mw = power_mw + 1 WHERE seq = 3")
+        await spoil(world, "DELETE FROM readings WHERE seq = 5")
+        assert not (await checked(world)).ok
+        adding = asyncio.create_task(append(world, events[90:]))
+        done = await rebuild(source_of(world), options_of(world))
+        await adding
+        assert done.records >= 90 and done.views_filled
+        await until_there(world, 180)
+
+        async def whole() -> bool:
+            return await count(world, "dead_letters") == 2 and await count(world, "device_reports") == 1
+
+        await until(whole)
+        found = await checked(world)
+    assert found.ok, str(found)
+
+
+@pytest.mark.parametrize("step", ["tables made", "log replayed", "rollups computed", "swapped"])
+async def test_a_rebuild_that_dies_does_no_harm_and_the_next_one_works(embedded_world: World, step: str) -> None:
+    world = embedded_world
+
+    def crash(reached: str) -> None:
+        if reached == step:
+            raise RuntimeError("crashed on purpose")
+
+    await append(world, some_events(world, 10))
+    async with running(world):
+        await until_there(world, 30)
+        with pytest.raises(RuntimeError, match="on purpose"):
+            await rebuild(source_of(world), options_of(world), on_step=crash)
+        await append(world, [reading(world.device_id("late"), 1)])
+        await until_there(world, 31)
+        assert (await checked(world)).ok
+        await rebuild(source_of(world), options_of(world))
+        assert (await checked(world)).ok
+    engine = write_engine(world.settings.resolved_database_url())
+    with engine.connect() as connection:
+        names = connection.execute(text("SELECT name FROM sqlite_master")).scalars().all()
+    engine.dispose()
+    assert not [name for name in names if "rebuild" in name or "retired" in name]
+
+
+async def test_two_rebuilds_at_once_are_refused(world: World) -> None:
+    await append(world, some_events(world, 5))
+    await asyncio.to_thread(migrate, world.settings.resolved_database_url())
+    second: list[asyncio.Task[object]] = []
+
+    def start_second(step: str) -> None:
+        if step == "tables made":
+            second.append(asyncio.create_task(rebuild(source_of(world), options_of(world))))
+
+    await rebuild(source_of(world), options_of(world), on_step=start_second)
+    with pytest.raises(RebuildRunning):
+        await second[0]
+
+
+async def test_a_log_made_anew_is_refused_by_all_but_a_rebuild(world: World) -> None:
+    await append(world, [reading(world.device_id(), n) for n in range(3)])
+    async with running(world):
+        await until_there(world, 3)
+    topics = [world.settings.kafka_topic_prefix + name for name in PROJECTED_TOPICS]
+    before = await describe_topics(world.settings.kafka_bootstrap, topics)
+    admin = AIOKafkaAdminClient(bootstrap_servers=world.settings.kafka_bootstrap)
+    await admin.start()
+    await admin.delete_topics(topics)
+
+    async def gone() -> bool:
+        return not {topic["topic"] for topic in await admin.describe_topics() if topic["error_code"] == 0} & set(topics)
+
+    await until(gone)
+    await admin.close()
+    await append(world, [reading(world.device_id("other"), n) for n in range(9)])
+    assert (await describe_topics(world.settings.kafka_bootstrap, topics)).keys() == before.keys()
+    with pytest.raises(LogReplaced, match="made anew"):
+        async with running(world) as task:
+            await asyncio.wait({task}, timeout=30)
+    assert "made anew" in str((await checked(world)).first_difference)
+    await rebuild(source_of(world), options_of(world))
+    async with running(world):
+        await until_there(world, 9)
+        assert (await checked(world)).ok
+    assert await count(world, "readings") == 9
+
+
+PLANTED = [
+    (
+        "UPDATE readings SET power_mw = 7 WHERE seq = 4",
+        "readings: device s",
+        "power_mw is 7 live and 100000 by the log",
+    ),
+    ("DELETE FROM readings WHERE seq = 6", "readings: device s", "the row is 'missing' live and 'there' by the log"),
+    ("UPDATE readings SET seq = 999 WHERE seq = 9", "readings: device s", "the row is"),
+    ("UPDATE rollups_15m SET energy_mwh = 1", "rollups_15m: device s", "energy_mwh is 1 live"),
+    ("DELETE FROM rollups_1h", "rollups_1h: device s", "the row is 'missing' live"),
+    ("UPDATE rollups_1d SET readings = 99", "rollups_1d: device s", "readings is 99 live"),
+    (
+        "UPDATE devices SET firmware = '6.6.6' WHERE online",
+        "devices: device s1",
+        "firmware is '6.6.6' live and '1.4.0'",
+    ),
+    ("UPDATE devices SET first_seen_at_ms = 1", "devices: device s", "first_seen_at_ms is 1 live"),
+    ("DELETE FROM device_reports", "device_reports: device s1", "the row is 'missing' live"),
+    (
+        "UPDATE dead_letters SET reason = 'x' WHERE log_topic = 'readings'",
+        "dead_letters: log_topic readings",
+        "reason is 'x'",
+    ),
+]
+
+
+async def test_every_planted_corruption_is_named(world: World) -> None:
+    await append(world, some_events(world, 30))
+    async with running(world):
+        await until_there(world, 90)
+
+        async def settled() -> bool:
+            return (await count(world, "dirty_buckets"), await count(world, "dead_letters")) == (0, 2)
+
+        await until(settled)
+    assert (await checked(world)).ok
+    for sql, where, what in PLANTED:
+        await spoil(world, sql)
+        found = await checked(world)
+        assert not found.ok and where in str(found.first_difference) and what in str(found.first_difference), sql
+        await rebuild(source_of(world), options_of(world))
+
+
+async def test_a_device_that_reuses_an_id_is_listed_but_no_failure(embedded_world: World) -> None:
+    world = embedded_world
+    device = world.device_id()
+    events = [reading(device, 1), reading(device, 1, power_w=7.0), reading(device, 2), reading(device, 2, T0_MS + 9)]
+    await append(world, events)
+    async with running(world):
+        await until_there(world, 3)
+        found = await checked(world)
+    assert found.ok, str(found)
+    assert len(found.findings) == 2 and "seq 1 said" in found.findings[0] and "seq 2 was used" in found.findings[1]
+
+
+async def test_records_swapped_in_the_log_are_a_failure_and_resends_are_not(embedded_world: World) -> None:
+    world = embedded_world
+    device = world.device_id()
+    resent = reading(device, 1, T0_MS, received_at_ms=T0_MS + 900)
+    await append(world, [reading(device, 0), reading(device, 2, T0_MS + 2), resent, reading(device, 3, T0_MS + 3)])
+    async with running(world):
+        await until_there(world, 4)
+        assert (await checked(world)).ok
+        await append(world, [reading(device, 6, T0_MS + 6), reading(device, 5, T0_MS + 5)])
+        await until_there(world, 6)
+        found = await checked(world)
+    assert "order in the log" in str(found.first_difference) and "seq 5" in str(found.first_difference)
+
+
+async def test_projectors_stop_at_once_and_read_models_are_left_as_they_were(embedded_world: World) -> None:
+    world = embedded_world
+    await append(world, some_events(world, 5))
+    async with running(world):
+        await until_there(world, 15)
+    engine = write_engine(world.settings.resolved_database_url())
+    before = dump(engine)
+    async with running(world):
+        pass
+    assert dump(engine, read_model()) == before
+    engine.dispose()
