@@ -121,18 +121,24 @@ class Intake:
         """Return once a new connection may bring more."""
         await self._room.wait()
 
-    async def next_batch(self, *, linger_s: float, max_messages: int, max_bytes: int) -> list[Message]:
+    async def next_batch(
+        self, *, linger_s: float, max_messages: int, max_bytes: int, full_from: int | None = None
+    ) -> list[Message]:
         """The next messages in order of arrival; none only after `close`, when all have been given out.
 
         Args:
             linger_s: how long to wait for company after the first.
+            full_from: with so many there is no waiting, and no more are taken than this or half of what waits: so the
+                other half is gathered while this one is on its way. None: `max_messages`.
         """
         await self._arrived.wait()
-        if len(self._waiting) < max_messages and not self._closed and linger_s > 0:
+        full_from = full_from or max_messages
+        if len(self._waiting) < full_from and not self._closed and linger_s > 0:
             await asyncio.sleep(linger_s)
         batch: list[Message] = []
         size = 0
         waiting = self._waiting
+        max_messages = min(max_messages, max(full_from, len(waiting) // 2))
         while waiting and len(batch) < max_messages and size < max_bytes:
             message = waiting.popleft()
             size += len(message.payload)

@@ -21,8 +21,9 @@ log = structlog.get_logger()
 
 # A batch waits this long for company: at 5,000 readings/s it then holds 25 instead of one. Kafka's ack takes as long.
 _LINGER_S = 0.005
-# Half of the window that brokers grant us, so that one half is gathered while the other is on its way.
-_MAX_MESSAGES = 500
+# Half of the smallest window that brokers grant us. More at a time, where there is more, spare Kafka work.
+_FULL_FROM_MESSAGES = 500
+_MAX_MESSAGES = 2000
 # Up to 4,500 readings of backlog, whose encoding keeps the loop busy for 20 ms.
 _MAX_BYTES = 512 * 1024
 _REJECTIONS_LOGGED_EVERY_S = 5.0
@@ -51,7 +52,7 @@ class MqttToKafka:
         ahead: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as tasks:
             while batch := await self._intake.next_batch(
-                linger_s=_LINGER_S, max_messages=_MAX_MESSAGES, max_bytes=_MAX_BYTES
+                linger_s=_LINGER_S, full_from=_FULL_FROM_MESSAGES, max_messages=_MAX_MESSAGES, max_bytes=_MAX_BYTES
             ):
                 translated = self._translator.translate(batch)
                 if ahead is not None:
