@@ -180,6 +180,8 @@ class _ProjectorApp:
                     self._consuming.cancel()
                     await asyncio.wait({self._consuming})
                 await self._app.stop()
+            # Faust has made a consumer all the same, with a thread (never started) and that one's loop.
+            self._app.consumer._thread.thread_loop.close()  # type: ignore[attr-defined]
             self._folder.cleanup()
 
 

@@ -22,7 +22,7 @@ class LogAudit:
 
     Order means: a device's records stand in one partition, and none of them stands behind a later reading of the same
     boot although it was received before that one. A reading sent again, or kept during an outage and sent afterwards,
-    was received later too, so it may stand behind higher numbers.
+    was received later too, so it may stand behind higher numbers; a double of a record may stand anywhere behind it.
     """
 
     engine: Engine
@@ -34,12 +34,18 @@ class LogAudit:
     _partitions: dict[tuple[str, bytes], int] = field(default_factory=dict)
     _highest: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
 
-    def look(self, records: Records, folded: FoldedBatch) -> None:
-        """Take in one batch."""
+    def look_ahead(self, records: Records, folded: FoldedBatch) -> None:
+        """Take in one batch before it is written."""
+        self._check_partitions(records)
+        suspects = self._find_suspects(folded)
+        if suspects and self.disorder is None:
+            with self.engine.begin() as connection:
+                self.disorder = next((what for row, what in suspects if not self._is_there(connection, row)), None)
+
+    def look(self, _records: Records, folded: FoldedBatch) -> None:
+        """Take in one batch after it was written."""
         self.readings += len(folded.readings)
         self.doubles += len(folded.readings) - folded.new_readings
-        self._check_partitions(records)
-        self._check_order(folded)
         if folded.new_readings < len(folded.readings):
             self._find_changed_content(folded)
 
@@ -52,20 +58,29 @@ class LogAudit:
                         f"{key.decode(errors='replace')} stands in partitions {other} and {partition} of {topic}"
                     )
 
-    def _check_order(self, folded: FoldedBatch) -> None:
+    def _find_suspects(self, folded: FoldedBatch) -> list[tuple[Row, str]]:
+        """Readings behind a later one of their boot that was received after them, the first of each in this batch."""
         highest = self._highest
+        suspects: list[tuple[Row, str]] = []
+        seen: set[Row] = set()
         for row in folded.readings:
             key = row[0], row[2]
             seq, received_at_ms = row[3], row[_RECEIVED_AT]
             held = highest.get(key)
             if held is None or seq > held[0]:
                 highest[key] = seq, received_at_ms
-            elif received_at_ms < held[1] and seq < held[0] and self.disorder is None:
-                device = folded.devices[row[0]].device_id
-                self.disorder = (
-                    f"{device}: boot {row[2]:08x} seq {seq}, received at {to_instant(received_at_ms).isoformat()}, "
-                    f"stands behind seq {held[0]}, received at {to_instant(held[1]).isoformat()}"
-                )
+            elif received_at_ms < held[1] and seq < held[0] and row[:4] not in seen:
+                suspects.append((row, _disorder(folded.devices[row[0]].device_id, row, held)))
+            seen.add(row[:4])
+        return suspects
+
+    def _is_there(self, connection: Connection, row: Row) -> bool:
+        """Whether this is a double: a record appended twice because its first acknowledgement was lost."""
+        sql = (
+            f"SELECT 1 FROM {self.model.readings.name} WHERE device_ref = {row[0]} AND boot = {row[2]} "
+            f"AND seq = {row[3]} AND received_at_ms = {row[_RECEIVED_AT]} LIMIT 1"
+        )
+        return execute(connection, sql).scalar() is not None
 
     def _find_changed_content(self, folded: FoldedBatch) -> None:
         """Readings that stand in the log twice must say the same; a resend differs in when it was received only."""
@@ -105,3 +120,11 @@ class LogAudit:
 
 def _content(row: Row) -> Row:
     return row[_RECEIVED_AT + 1 :]
+
+
+def _disorder(device_id: str, row: Row, held: tuple[int, int]) -> str:
+    received_at, later_at = (to_instant(at_ms).isoformat() for at_ms in (row[_RECEIVED_AT], held[1]))
+    return (
+        f"{device_id}: boot {row[2]:08x} seq {row[3]}, received at {received_at}, stands behind seq {held[0]}, "
+        f"received at {later_at}"
+    )

@@ -22,7 +22,8 @@ class Replay:
     """Fills the tables of `store` from the log.
 
     Args:
-        on_batch: called in a thread after each batch is written, with its readings dated.
+        before_batch: called in a thread before each batch is written.
+        on_batch: the same after it, with its readings dated.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class Replay:
         positions: Mapping[Place, Position],
         *,
         prefix: str,
+        before_batch: OnBatch = lambda _records, _folded: None,
         on_batch: OnBatch = lambda _records, _folded: None,
     ) -> None:
         self._reader, self._store, self._prefix = reader, store, prefix
-        self._on_batch = on_batch
+        self._before_batch, self._on_batch = before_batch, on_batch
         self._refused: frozenset[str] = frozenset()
         self.positions = dict(positions)
         self.records = 0
@@ -56,6 +58,7 @@ class Replay:
 
     async def _write(self, records: Records, folded: FoldedBatch) -> None:
         backoff = Backoff()
+        await asyncio.to_thread(self._before_batch, records, folded)
         for attempt in range(_TRIES):
             try:
                 await asyncio.to_thread(self._store.commit, folded, self.positions)

@@ -144,7 +144,7 @@ async def _fold_log(work: _Work, reader: LogReader, positions: dict[Place, Posit
     begun = await asyncio.to_thread(prepare)
     audit = LogAudit(work.scratch, read_model())
     store = Store(work.scratch, read_model(), _GROUP, work.clock, mark_dirty=False)
-    replay = Replay(reader, store, begun, prefix=work.source.prefix, on_batch=audit.look)
+    replay = Replay(reader, store, begun, prefix=work.source.prefix, before_batch=audit.look_ahead, on_batch=audit.look)
     await replay.advance({place: positions[place].next_offset for place in starts})
     await asyncio.to_thread(audit.find_reused_ids)
     found.records, found.readings, found.doubles = replay.records, audit.readings, audit.doubles

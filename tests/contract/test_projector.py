@@ -20,7 +20,6 @@ from projections.folds import PROJECTED_TOPICS
 from projections.log_consumer import LogSource
 from projections.rebuild import RebuildRunning, rebuild
 from projections.schema import migrate
-from projections.tables import read_model
 from projections.topic_ids import describe_topics
 from projections.verify import Verification, verify
 from tests.projection_records import T0_MS, append, dump, poison, presence, reading
@@ -289,29 +288,26 @@ async def test_a_log_made_anew_is_refused_by_all_but_a_rebuild(world: World) -> 
     assert await count(world, "readings") == 9
 
 
+# In the order opposite to that of the comparison, so that each is the first difference although the others stay.
 PLANTED = [
     (
-        "UPDATE readings SET power_mw = 7 WHERE seq = 4",
-        "readings: device s",
-        "power_mw is 7 live and 100000 by the log",
+        "UPDATE dead_letters SET reason = 'x' WHERE log_topic = 'readings'",
+        "dead_letters: log_topic readings",
+        "reason is 'x'",
     ),
-    ("DELETE FROM readings WHERE seq = 6", "readings: device s", "the row is 'missing' live and 'there' by the log"),
-    ("UPDATE readings SET seq = 999 WHERE seq = 9", "readings: device s", "the row is"),
-    ("UPDATE rollups_15m SET energy_mwh = 1", "rollups_15m: device s", "energy_mwh is 1 live"),
-    ("DELETE FROM rollups_1h", "rollups_1h: device s", "the row is 'missing' live"),
+    ("DELETE FROM device_reports", "device_reports: device s1", "the row is 'missing' live"),
     ("UPDATE rollups_1d SET readings = 99", "rollups_1d: device s", "readings is 99 live"),
+    ("DELETE FROM rollups_1h", "rollups_1h: device s", "the row is 'missing' live"),
+    ("UPDATE rollups_15m SET energy_mwh = 1", "rollups_15m: device s", "energy_mwh is 1 live"),
+    ("UPDATE readings SET seq = 999 WHERE seq = 9", "readings: device s", "seq 9: the row is 'missing' live"),
+    ("DELETE FROM readings WHERE seq = 6", "seq 6", "the row is 'missing' live and 'there' by the log"),
+    ("UPDATE readings SET power_mw = 7 WHERE seq = 4", "seq 4", "power_mw is 7 live and 100000 by the log"),
     (
         "UPDATE devices SET firmware = '6.6.6' WHERE online",
         "devices: device s1",
         "firmware is '6.6.6' live and '1.4.0'",
     ),
     ("UPDATE devices SET first_seen_at_ms = 1", "devices: device s", "first_seen_at_ms is 1 live"),
-    ("DELETE FROM device_reports", "device_reports: device s1", "the row is 'missing' live"),
-    (
-        "UPDATE dead_letters SET reason = 'x' WHERE log_topic = 'readings'",
-        "dead_letters: log_topic readings",
-        "reason is 'x'",
-    ),
 ]
 
 
@@ -329,7 +325,8 @@ async def test_every_planted_corruption_is_named(world: World) -> None:
         await spoil(world, sql)
         found = await checked(world)
         assert not found.ok and where in str(found.first_difference) and what in str(found.first_difference), sql
-        await rebuild(source_of(world), options_of(world))
+    await rebuild(source_of(world), options_of(world))
+    assert (await checked(world)).ok
 
 
 async def test_a_device_that_reuses_an_id_is_listed_but_no_failure(embedded_world: World) -> None:
@@ -364,8 +361,9 @@ async def test_projectors_stop_at_once_and_read_models_are_left_as_they_were(emb
     async with running(world):
         await until_there(world, 15)
     engine = write_engine(world.settings.resolved_database_url())
-    before = dump(engine)
+    changing = ("dirty_buckets", "rollups_15m", "rollups_1h", "rollups_1d")
+    before = dump(engine, leave_out=changing)
     async with running(world):
         pass
-    assert dump(engine, read_model()) == before
+    assert dump(engine, leave_out=changing) == before
     engine.dispose()
