@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
@@ -59,50 +60,80 @@ async def run_bridge(
         DependencyUnavailable: Kafka or the broker is out of reach at the start.
         SettingInvalid: the broker refuses us, a topic cannot hold the log, or the metrics port is in use.
     """
-    metrics = metrics or BridgeMetrics()
-    intake = Intake(clock or SystemClock(), metrics)
-    book = ReceiptBook()
-    topics = [kafka.topic_prefix + topic for topic in (READINGS_TOPIC, REPORTS_TOPIC, DEAD_LETTERS_TOPIC)]
+    bridge = _Bridge(mqtt, kafka, clock or SystemClock(), metrics or BridgeMetrics(), reading_max_age_ms)
     async with AsyncExitStack() as stack:
-        await ensure_topics(kafka.bootstrap, topics, kafka.needs)
-        event_log = KafkaEventLog(kafka.bootstrap, topic_prefix=kafka.topic_prefix)
-        stack.push_async_callback(_close, event_log)
-        await event_log.start()
-        metrics.kafka_connected.set(1)
-        session = MqttSession(mqtt, (DATA_FILTER, STATUS_FILTER), intake, metrics)
-        stack.push_async_callback(session.close)
-        await session.start()
+        if await _done_before(stop, bridge.start(stack, metrics_port)):
+            await bridge.carry(stop, receipt_interval_ms / 1000)
+
+
+class _Bridge:
+    """The parts, put together."""
+
+    def __init__(
+        self, mqtt: MqttServer, kafka: KafkaServer, clock: Clock, metrics: BridgeMetrics, reading_max_age_ms: int
+    ) -> None:
+        self._kafka = kafka
+        self._metrics = metrics
+        self._intake = Intake(clock, metrics)
+        self._book = ReceiptBook()
+        self._event_log = KafkaEventLog(kafka.bootstrap, topic_prefix=kafka.topic_prefix)
+        self._session = MqttSession(mqtt, (DATA_FILTER, STATUS_FILTER), self._intake, metrics)
+        translator = Translator(max_age_ms=reading_max_age_ms)
+        self._carrier = MqttToKafka(self._intake, translator, self._event_log, self._book, metrics)
+
+    async def start(self, stack: AsyncExitStack, metrics_port: int) -> None:
+        """Return once messages are taken; `stack` undoes it."""
+        topics = [self._kafka.topic_prefix + topic for topic in (READINGS_TOPIC, REPORTS_TOPIC, DEAD_LETTERS_TOPIC)]
+        await ensure_topics(self._kafka.bootstrap, topics, self._kafka.needs)
+        stack.push_async_callback(_close, self._event_log)
+        await self._event_log.start()
+        self._metrics.kafka_connected.set(1)
+        stack.push_async_callback(self._session.close)
+        await self._session.start()
         # Whoever can read the metrics knows that the bridge takes messages.
-        stack.enter_context(metrics.served(metrics_port))
-        carrier = MqttToKafka(intake, Translator(max_age_ms=reading_max_age_ms), event_log, book, metrics)
-        log.info("bridge ready", mqtt=str(mqtt), kafka=kafka.bootstrap)
+        stack.enter_context(self._metrics.served(metrics_port))
+        log.info("bridge ready", kafka=self._kafka.bootstrap)
+
+    async def carry(self, stop: asyncio.Event, receipt_interval_s: float) -> None:
+        """Carry until `stop` is set, then settle what has been taken, as far as Kafka lets us.
+
+        The rest comes again from the broker.
+        """
         async with asyncio.TaskGroup() as tasks:
-            carrying = tasks.create_task(carrier.run())
-            receipting = tasks.create_task(_send_receipts(session, book, carrier, metrics, receipt_interval_ms / 1000))
-            await session.run(stop)
-            await _drain(intake, carrying)
+            carrying = tasks.create_task(self._carrier.run())
+            receipting = tasks.create_task(self._send_receipts(receipt_interval_s))
+            await self._session.run(stop)
+            self._intake.close()
+            await asyncio.wait([carrying], timeout=_DRAIN_TIMEOUT_S)
+            carrying.cancel()
             receipting.cancel()
-        await book.send(session)
-        log.info("bridge stopped", left_with_the_broker=intake.unsettled)
+        await self._book.send(self._session)
+        log.info("bridge stopped", left_with_the_broker=self._intake.unsettled)
+
+    async def _send_receipts(self, interval_s: float) -> None:
+        sent = 0
+        while True:
+            await asyncio.sleep(interval_s)
+            await self._book.send(self._session)
+            self._metrics.receipts.inc(self._book.sent - sent)
+            sent = self._book.sent
+            self._carrier.note_load()
 
 
-async def _drain(intake: Intake, carrying: asyncio.Task[None]) -> None:
-    """Settle what has been taken, as far as Kafka lets us; the rest comes again from the broker."""
-    intake.close()
-    await asyncio.wait([carrying], timeout=_DRAIN_TIMEOUT_S)
-    carrying.cancel()
-
-
-async def _send_receipts(
-    session: MqttSession, book: ReceiptBook, carrier: MqttToKafka, metrics: BridgeMetrics, interval_s: float
-) -> None:
-    sent = 0
-    while True:
-        await asyncio.sleep(interval_s)
-        await book.send(session)
-        metrics.receipts.inc(book.sent - sent)
-        sent = book.sent
-        carrier.note_load()
+async def _done_before(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Whether `work` was done before `stop` was set; else it is cancelled."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            return True
+        working.cancel()
+        await asyncio.wait([working], timeout=_DRAIN_TIMEOUT_S)
+        return False
+    finally:
+        working.cancel()
+        stopping.cancel()
 
 
 async def _close(event_log: KafkaEventLog) -> None:

@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections import Counter
 
+from bridges.run_bridge import run_bridge
 from domain.events import REPORTS_TOPIC, PresenceChanged
 from domain.wire import encode_data, encode_status
 from tests.bridge_run import (
     a_socket,
+    bridge_servers,
     events_of,
     now_ms,
     presence,
@@ -135,6 +137,24 @@ async def test_a_bridge_stops_in_time_while_kafka_is_away_and_acknowledges_nothi
         assert bridge.task.done()
         assert time.monotonic() - began_s < 10
         assert (bridge.tap.acknowledged_of(socket.device_id), socket.receipts) == (0, [])
+
+
+async def test_a_bridge_that_is_stopped_while_it_starts_ends_at_once(embedded_world: World) -> None:
+    embedded_world.servers.pause("kafka")
+    stop = asyncio.Event()
+    starting = run_bridge(
+        *bridge_servers(embedded_world, embedded_world.settings.mqtt_port),
+        reading_max_age_ms=1,
+        receipt_interval_ms=1000,
+        metrics_port=0,
+        stop=stop,
+    )
+    task = asyncio.ensure_future(starting)
+    done, _ = await asyncio.wait([task], timeout=0.5)
+    assert not done
+    stop.set()
+    async with asyncio.timeout(5):
+        await task
 
 
 async def test_the_bridge_role_ends_cleanly_on_sigterm_and_carries_on_after_kill_9(world: World) -> None:
