@@ -88,6 +88,7 @@ def simulate(
     ] = None,
     readings: Annotated[int | None, typer.Option(min=1, help="Stop each socket after so many readings.")] = None,
     id_prefix: Annotated[str, typer.Option(help="How the device ids begin.")] = "sim",
+    drain: Annotated[float, typer.Option(min=0, metavar="S", help="How long to wait for the last receipts.")] = 20.0,
     data_dir: DataDir = None,
 ) -> None:
     """Simulate a fleet over real MQTT connections; exit 0 only if every reading was receipted."""
@@ -97,7 +98,13 @@ def simulate(
     settings = _settings(data_dir)
     configure_logging(settings.log_format, settings.log_level, "simulator")
     plan = SimulationPlan(
-        sockets, interval_s=interval, seed=seed, duration_s=duration, readings=readings, id_prefix=id_prefix
+        sockets,
+        interval_s=interval,
+        seed=seed,
+        duration_s=duration,
+        readings=readings,
+        id_prefix=id_prefix,
+        drain_s=drain,
     )
     raise typer.Exit(run_simulation(settings, plan))
 
