@@ -220,7 +220,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             TopicPartition(*key): OffsetAndMetadata(at, "") for key, at in offsets.items() if self._told.get(key) != at
         }
         if news and self._tenure == self._projector.tenure:
-            await consumer.commit(news)
+            await _undisturbed(consumer.commit(news))
             self._told = offsets
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002
@@ -233,6 +233,16 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Nothing: `_step` sees that the tenure is over."""
+
+
+async def _undisturbed(work: Awaitable[object]) -> None:
+    """Let `work` end before a cancellation goes on: aiokafka would leave its request behind."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=2)
+        raise
 
 
 def check_offsets(positions: dict[Place, Position], starts: dict[Place, int], ends: dict[Place, int]) -> None:
