@@ -25,7 +25,7 @@ from domain.wire import (
     receipts_topic,
 )
 from ops.credentials import device_token, fleet_secret
-from ops.simulator.fleet import Fleet, SimulationPlan
+from ops.simulator.fleet import Fleet, SimulationPlan, device_kinds
 from ops.simulator.mqtt_client import MqttClient, connect
 from ops.simulator.mqtt_login import Login, MqttClosed, MqttRefused
 from ops.simulator.mqtt_packets import Message, encode_text
@@ -109,6 +109,7 @@ def _endpoint(world: World) -> Endpoint:
 @asynccontextmanager
 async def _socket(world: World, *, lists_only: bool = False) -> AsyncIterator[SocketDevice]:
     device_id = world.device_id()
+    world.servers.admit([device_id])
     device = SocketDevice(
         device_id,
         token=_token(world, device_id),
@@ -127,6 +128,11 @@ async def _socket(world: World, *, lists_only: bool = False) -> AsyncIterator[So
         await asyncio.wait({link})
 
 
+def _fleet(world: World, plan: SimulationPlan, energy_mwh: dict[str, int] | None = None) -> Fleet:
+    world.servers.admit(device_id for device_id, _kind in device_kinds(plan))
+    return Fleet(plan, _endpoint(world), lambda device_id: _token(world, device_id), energy_mwh=energy_mwh)
+
+
 async def _until(holds: Callable[[], bool], within_s: float = 20) -> None:
     async with asyncio.timeout(within_s):
         while not holds():
@@ -142,8 +148,8 @@ def _offer(device: SocketDevice, seqs: range) -> None:
         device.offer(seq, _reading(seq))
 
 
-async def test_what_was_measured_before_the_connection_arrives_as_a_list(embedded_world: World) -> None:
-    async with _receipts(embedded_world) as bridge, _socket(embedded_world) as device:
+async def test_what_was_measured_before_the_connection_arrives_as_a_list(world: World) -> None:
+    async with _receipts(world) as bridge, _socket(world) as device:
         _offer(device, range(700))
         await _until(lambda: len(device.outbox) == 0)
         assert bridge.seqs(device) == list(range(700))
@@ -151,8 +157,8 @@ async def test_what_was_measured_before_the_connection_arrives_as_a_list(embedde
         assert device.outbox.resent == 0
 
 
-async def test_live_readings_go_out_one_by_one(embedded_world: World) -> None:
-    async with _receipts(embedded_world) as bridge, _socket(embedded_world) as device:
+async def test_live_readings_go_out_one_by_one(world: World) -> None:
+    async with _receipts(world) as bridge, _socket(world) as device:
         await _until(lambda: device.online)
         for seq in range(5):
             _offer(device, range(seq, seq + 1))
@@ -160,8 +166,8 @@ async def test_live_readings_go_out_one_by_one(embedded_world: World) -> None:
         assert bridge.payload_sizes == [1] * 5
 
 
-async def test_a_reading_whose_receipt_is_lost_is_sent_again_until_it_comes(embedded_world: World) -> None:
-    async with _receipts(embedded_world) as bridge, _socket(embedded_world) as device:
+async def test_a_reading_whose_receipt_is_lost_is_sent_again_until_it_comes(world: World) -> None:
+    async with _receipts(world) as bridge, _socket(world) as device:
         bridge.gives_receipts = lambda seq: seq % 2 == 0 or bridge.arrived[device.device_id, "0badcafe", seq] >= 3
         _offer(device, range(20))
         await _until(lambda: len(device.outbox) == 0)
@@ -170,8 +176,8 @@ async def test_a_reading_whose_receipt_is_lost_is_sent_again_until_it_comes(embe
         assert all(count == 1 for seq, count in times.items() if seq % 2 == 0)
 
 
-async def test_readings_measured_without_a_connection_are_sent_after_it(embedded_world: World) -> None:
-    async with _receipts(embedded_world) as bridge, _socket(embedded_world) as device:
+async def test_readings_measured_without_a_connection_are_sent_after_it(world: World) -> None:
+    async with _receipts(world) as bridge, _socket(world) as device:
         await _until(lambda: device.online)
         bridge.gives_receipts = lambda _seq: False
         _offer(device, range(3))
@@ -185,10 +191,10 @@ async def test_readings_measured_without_a_connection_are_sent_after_it(embedded
 
 
 async def test_the_broker_announces_a_socket_that_vanished_and_the_socket_itself_that_it_leaves(
-    embedded_world: World,
+    world: World,
 ) -> None:
-    async with _receipts(embedded_world) as bridge:
-        async with _socket(embedded_world) as device:
+    async with _receipts(world) as bridge:
+        async with _socket(world) as device:
 
             def seen() -> list[bool]:
                 return [report.online for device_id, report in bridge.presence if device_id == device.device_id]
@@ -201,8 +207,7 @@ async def test_the_broker_announces_a_socket_that_vanished_and_the_socket_itself
         assert boots == ["0badcafe", None, "0badcafe", "0badcafe"]
 
 
-async def test_a_socket_survives_a_broker_that_dies(embedded_world: World) -> None:
-    world = embedded_world
+async def test_a_socket_survives_a_broker_that_dies(world: World) -> None:
     async with _socket(world) as device:
         await _until(lambda: device.online)
         world.servers.kill9("mqtt")
@@ -214,8 +219,8 @@ async def test_a_socket_survives_a_broker_that_dies(embedded_world: World) -> No
             assert set(range(50)) <= set(bridge.seqs(device))
 
 
-async def test_wrong_credentials_are_told_apart_from_an_absent_broker(embedded_world: World) -> None:
-    settings = embedded_world.settings
+async def test_wrong_credentials_are_told_apart_from_an_absent_broker(world: World) -> None:
+    settings = world.settings
     wrong = Login(settings.mqtt_host, settings.mqtt_port, "plug", username="plug", password="0" * 64)
     with pytest.raises(MqttRefused, match="connection of plug refused"):
         await connect(wrong)
@@ -223,12 +228,10 @@ async def test_wrong_credentials_are_told_apart_from_an_absent_broker(embedded_w
         await connect(Login("127.0.0.1", 1, "plug"))
 
 
-async def test_a_fleet_reports_every_reading_as_receipted_although_connections_break(embedded_world: World) -> None:
-    plan = SimulationPlan(
-        20, interval_s=0.05, readings=40, seed=7, timing=QUICK, id_prefix=f"sim{embedded_world.marker}"
-    )
-    async with _receipts(embedded_world) as bridge:
-        fleet = Fleet(plan, _endpoint(embedded_world), lambda device_id: _token(embedded_world, device_id))
+async def test_a_fleet_reports_every_reading_as_receipted_although_connections_break(world: World) -> None:
+    plan = SimulationPlan(20, interval_s=0.05, readings=40, seed=7, timing=QUICK, id_prefix=f"sim{world.marker}")
+    async with _receipts(world) as bridge:
+        fleet = _fleet(world, plan)
         running = asyncio.create_task(fleet.run())
         random = Random(1)
         for broken in range(1, 6):
@@ -242,23 +245,19 @@ async def test_a_fleet_reports_every_reading_as_receipted_although_connections_b
     assert all(bridge.seqs(device) == list(range(40)) for device in fleet.devices)
 
 
-async def test_a_fleet_without_a_bridge_says_what_is_outstanding(embedded_world: World) -> None:
-    plan = SimulationPlan(
-        2, interval_s=0.01, readings=5, drain_s=0.3, timing=QUICK, id_prefix=f"sim{embedded_world.marker}"
-    )
-    fleet = Fleet(plan, _endpoint(embedded_world), lambda device_id: _token(embedded_world, device_id))
+async def test_a_fleet_without_a_bridge_says_what_is_outstanding(world: World) -> None:
+    plan = SimulationPlan(2, interval_s=0.01, readings=5, drain_s=0.3, timing=QUICK, id_prefix=f"sim{world.marker}")
+    fleet = _fleet(world, plan)
     report = await asyncio.wait_for(fleet.run(), 30)
     assert (report.measured, report.outstanding, report.complete) == (10, 10, False)
 
 
-async def test_counters_go_on_where_the_last_simulation_left_them(embedded_world: World) -> None:
-    plan = SimulationPlan(3, interval_s=0.02, readings=3, timing=QUICK, id_prefix=f"sim{embedded_world.marker}")
-    async with _receipts(embedded_world):
-        first = Fleet(plan, _endpoint(embedded_world), lambda device_id: _token(embedded_world, device_id))
+async def test_counters_go_on_where_the_last_simulation_left_them(world: World) -> None:
+    plan = SimulationPlan(3, interval_s=0.02, readings=3, timing=QUICK, id_prefix=f"sim{world.marker}")
+    async with _receipts(world):
+        first = _fleet(world, plan)
         before = (await asyncio.wait_for(first.run(), 30)).energy_mwh
-        second = Fleet(
-            plan, _endpoint(embedded_world), lambda device_id: _token(embedded_world, device_id), energy_mwh=before
-        )
+        second = _fleet(world, plan, before)
         after = (await asyncio.wait_for(second.run(), 30)).energy_mwh
     assert before.keys() == after.keys()
     assert all(before[device_id] <= after[device_id] <= before[device_id] + 1_000 for device_id in before)
