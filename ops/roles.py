@@ -49,7 +49,7 @@ ROLES: Mapping[str, Role] = {
     "projector": Role(lambda settings: _serves_metrics(settings.projector_metrics_port), after=("kafka", "valkey")),
     "api": Role(
         lambda settings: _http_ok(f"http://{_reachable(settings.api_host)}:{settings.api_port}/healthz"),
-        after=("projector",),
+        after=("valkey",),
     ),
 }
 
