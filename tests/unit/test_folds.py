@@ -119,3 +119,11 @@ def test_devices_that_are_refused_become_dead_letters() -> None:
     folded = fold_records(records, refused=frozenset({"b"}))
     assert len(folded.readings) == 1 and [letter[7] for letter in folded.dead_letters] == ["device_ref"] * 2
     assert to_instant(T0_MS).year == 2025
+
+
+def test_a_second_device_with_the_same_surrogate_is_refused_within_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projections.folds.device_ref_of", lambda device_id: 7)
+    records = {(READINGS_TOPIC, 0): stored([reading("a"), reading("b")]), (REPORTS_TOPIC, 0): stored([presence("b")])}
+    folded = fold_records(records)
+    assert folded.devices[7].device_id == "a" and len(folded.readings) == 1
+    assert [letter[7] for letter in folded.dead_letters] == ["device_ref"] * 2
