@@ -29,41 +29,52 @@ PAYLOAD = (
 )
 
 
+class _Flow:
+    """How many of `count` messages have gone through."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.sent, self.arrived, self.acknowledged = count, 0, 0, 0
+        self.done = asyncio.Event()
+
+    def on_message(self, _message: Message) -> None:
+        self.arrived += 1
+        if self.arrived >= self.count:
+            self.done.set()
+
+    def on_puback(self, tokens: Sequence[object]) -> None:
+        self.acknowledged += len(tokens)
+
+    def room(self) -> int:
+        """How many may be sent now."""
+        return min(self.count - self.sent, _WINDOW - self.sent + min(self.acknowledged, self.arrived))
+
+
 async def raw_mqtt_per_s(way: Way, count: int, device_ids: Sequence[str]) -> float:
     """Messages a second through the broker at QoS 1, both ends in this process; 0 if they did not arrive."""
-    arrived, done, acknowledged = 0, asyncio.Event(), 0
-
-    def on_message(_message: Message) -> None:
-        nonlocal arrived
-        arrived += 1
-        if arrived >= count:
-            done.set()
-
-    def on_puback(tokens: Sequence[object]) -> None:
-        nonlocal acknowledged
-        acknowledged += len(tokens)
-
-    subscriber = await connect(_bridge_login(way), on_message=on_message)
-    publishers: list[MqttClient] = []
+    flow = _Flow(count)
+    clients = [await connect(_bridge_login(way), on_message=flow.on_message)]
     try:
-        await subscriber.subscribe([(DATA_FILTER, 1)])
-        publishers = [await connect(login, on_puback=on_puback) for login in _device_logins(way, device_ids)]
-        topics = [encode_text(data_topic(device_id)) for device_id in device_ids]
-        started_s, sent = time.monotonic(), 0
+        await clients[0].subscribe([(DATA_FILTER, 1)])
+        clients += [await connect(login, on_puback=flow.on_puback) for login in _device_logins(way, device_ids)]
+        started_s = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WITHIN_S):
-                while sent < count:
-                    turn = sent // _BURST % len(publishers)
-                    room = _WINDOW + _BURST - sent + min(acknowledged, arrived)
-                    for _ in range(min(_BURST, count - sent, room)):
-                        publishers[turn].publish(topics[turn], PAYLOAD)
-                        sent += 1
-                    await asyncio.sleep(0 if sent - min(acknowledged, arrived) < _WINDOW else 0.001)
-                await done.wait()
-        return arrived / (time.monotonic() - started_s) if arrived >= count else 0.0
+                await _publish_all(flow, clients[1:], [encode_text(data_topic(one)) for one in device_ids])
+                await flow.done.wait()
+        return flow.arrived / (time.monotonic() - started_s) if flow.done.is_set() else 0.0
     finally:
-        for client in (subscriber, *publishers):
+        for client in clients:
             await client.disconnect()
+
+
+async def _publish_all(flow: _Flow, publishers: Sequence[MqttClient], topics: Sequence[bytes]) -> None:
+    turn = 0
+    while flow.sent < flow.count:
+        for _ in range(min(_BURST, flow.room())):
+            publishers[turn].publish(topics[turn], PAYLOAD)
+            flow.sent += 1
+        turn = (turn + 1) % len(publishers)
+        await asyncio.sleep(0 if flow.room() > 0 else 0.001)
 
 
 async def mosquitto_tools_per_s(way: Way, count: int, device_id: str, folder: Path) -> float | None:

@@ -100,27 +100,31 @@ class Fleet:
         self._remember, self._started_s = remember, time.monotonic()
         self.tally = Tally()
         self._stop, self._stopped_drain_s = asyncio.Event(), STOPPED_DRAIN_S
-        gate = asyncio.Semaphore(MOST_CONNECTING)
-        start_ms, counters = self._clock.now_ms(), energy_mwh or {}
-        self.devices: list[SocketDevice] = []
+        self._endpoint, self._token_of, self._boot_of = endpoint, token_of, boot_of
+        self._gate = asyncio.Semaphore(MOST_CONNECTING)
         self._meters: dict[str, MeteredSocket] = {}
         self.energy_mwh: dict[str, int] = {}
         for device_id, kind in device_kinds(plan):
-            seed = f"{plan.seed} {device_id}"
-            counter = counters.get(device_id, lifetime_energy_mwh(seed))
-            self.energy_mwh[device_id] = counter
-            self._meters[device_id] = MeteredSocket(kind, seed=seed, start_ms=start_ms, energy_mwh=counter)
-            self.devices.append(
-                SocketDevice(
-                    device_id,
-                    token=token_of(device_id),
-                    boot=boot_of(device_id),
-                    endpoint=endpoint,
-                    gate=gate,
-                    tally=self.tally,
-                    timing=plan.timing,
-                )
-            )
+            self._plug_in(device_id, kind, energy_mwh or {})
+        self.devices = [self._new_device(device_id) for device_id in self._meters]
+
+    def _plug_in(self, device_id: str, kind: str, counters: dict[str, int]) -> None:
+        seed = f"{self._plan.seed} {device_id}"
+        counter = counters.get(device_id, lifetime_energy_mwh(seed))
+        self.energy_mwh[device_id] = counter
+        now_ms = self._clock.now_ms()
+        self._meters[device_id] = MeteredSocket(kind, seed=seed, start_ms=now_ms, energy_mwh=counter)
+
+    def _new_device(self, device_id: str) -> SocketDevice:
+        return SocketDevice(
+            device_id,
+            token=self._token_of(device_id),
+            boot=self._boot_of(device_id),
+            endpoint=self._endpoint,
+            gate=self._gate,
+            tally=self.tally,
+            timing=self._plan.timing,
+        )
 
     def stop(self, *, drain_s: float = STOPPED_DRAIN_S) -> None:
         """Measure no more; `run` then waits so long for the last receipts and returns."""

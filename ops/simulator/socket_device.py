@@ -106,15 +106,7 @@ class SocketDevice:
         self._lists_in_flight = 0
         self._attempts = 0
         self._pumping: asyncio.TimerHandle | None = None
-        self._login = Login(
-            endpoint.host,
-            endpoint.port,
-            client_id=device_id,
-            username=device_id,
-            password=token,
-            keep_alive_s=self._timing.keep_alive_s,
-            will=Will(status_topic(device_id), encode_status(PresenceReport(False))),
-        )
+        self._login = _login(device_id, token, endpoint, self._timing)
 
     @property
     def online(self) -> bool:
@@ -249,3 +241,15 @@ class SocketDevice:
         if receipt.boot == self.boot:
             self._tally.receipted += self.outbox.settle(receipt.ranges)
             self._tally.settled.set()
+
+
+def _login(device_id: str, token: str, endpoint: Endpoint, timing: LinkTiming) -> Login:
+    return Login(
+        endpoint.host,
+        endpoint.port,
+        client_id=device_id,
+        username=device_id,
+        password=token,
+        keep_alive_s=timing.keep_alive_s,
+        will=Will(status_topic(device_id), encode_status(PresenceReport(False))),
+    )
