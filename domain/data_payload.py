@@ -116,7 +116,7 @@ def _decode_one_by_one(payload: bytes, dates: _Dates) -> DecodedData:
 
 
 def _split(payload: bytes) -> list[bytes]:
-    if not payload.lstrip().startswith(b"["):
+    if not payload.lstrip(b" \t\r\n").startswith(b"["):
         return [payload]
     try:
         items = _split_list(payload)

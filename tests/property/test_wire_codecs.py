@@ -108,6 +108,7 @@ def _same(one: Meaning, other: Meaning) -> bool:
 @example(b"")
 @example(b" [ ] ")
 @example(b"[1,]")
+@example(b"\x0b[]")
 @example(b'\xef\xbb\xbf{"boot":"0badcafe"}')
 @example('{"boot":"0badcafe","seq":1,"power_mw":1,"at":1764000000123}'.encode("utf-16"))
 @example(b"[" * 5000)
