@@ -8,11 +8,24 @@ read before the rollups, so a bucket recomputed in between is at worst computed 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    func,
+    select,
+    union_all,
+)
 
 from api.buckets import (
     QUARTER_MS,
@@ -31,6 +44,7 @@ from projections.tables import ReadModel
 
 _decode_points = msgspec.json.Decoder(list[BucketPoint]).decode
 _encode = msgspec.json.Encoder().encode
+_REF, _FROM, _TO = (bindparam(name, type_=BigInteger()) for name in ("device_ref", "from_ms", "to_ms"))
 
 
 def bucket_points(
@@ -38,7 +52,8 @@ def bucket_points(
 ) -> bytes:
     """The JSON array of all buckets in `window` (which begins and ends between buckets), by time."""
     fresh = _fresh_buckets(connection, model, device_ref, window, resolution, zone)
-    text: str = connection.execute(_clean_points(connection, model, device_ref, window, resolution)).scalar_one()
+    statement = _clean_points(connection.dialect.name, _table(model, resolution))
+    text: str = connection.execute(statement, _bounds(device_ref, window)).scalar_one()
     clean = text.encode()
     if not fresh:
         return clean
@@ -60,10 +75,9 @@ def buckets_between(
 def quarters_with_readings(connection: Connection, model: ReadModel, device_ref: int, window: TimeRange) -> list[int]:
     """The 15-minute buckets in `window` that hold a reading, by time."""
     stale = _stale_quarters(connection, model, device_ref, window)
-    table = model.rollups_15m.c
-    inside = table.bucket_at_ms.between(window.from_ms, window.to_ms - 1)
-    clean = select(table.bucket_at_ms).where(table.device_ref == device_ref, inside)
-    return sorted({*stale, *connection.execute(clean).scalars()})
+    table = model.rollups_15m
+    clean = select(table.c.bucket_at_ms).where(table.c.device_ref == _REF, _inside(table))
+    return sorted({*stale, *connection.execute(clean, _bounds(device_ref, window)).scalars()})
 
 
 def _table(model: ReadModel, resolution: Resolution) -> Table:
@@ -75,16 +89,24 @@ def _table(model: ReadModel, resolution: Resolution) -> Table:
     return tables[resolution]
 
 
-def _rows_of(table: Table, device_ref: int, window: TimeRange) -> Select[Any]:
+@cache
+def _rows_of(table: Table) -> Select[Any]:
     columns = [table.c[name] for name in Bucket._fields]
-    inside = table.c.bucket_at_ms.between(window.from_ms, window.to_ms - 1)
-    return select(*columns).where(table.c.device_ref == device_ref, inside).order_by(table.c.bucket_at_ms)
+    return select(*columns).where(table.c.device_ref == _REF, _inside(table)).order_by(table.c.bucket_at_ms)
+
+
+def _inside(table: Table) -> ColumnElement[bool]:
+    return and_(table.c.bucket_at_ms >= _FROM, table.c.bucket_at_ms < _TO)
+
+
+def _bounds(device_ref: int, window: TimeRange) -> dict[str, int]:
+    return {"device_ref": device_ref, "from_ms": window.from_ms, "to_ms": window.to_ms}
 
 
 def _clean_buckets(
     connection: Connection, model: ReadModel, device_ref: int, window: TimeRange, resolution: Resolution
 ) -> list[Bucket]:
-    rows = connection.execute(_rows_of(_table(model, resolution), device_ref, window))
+    rows = connection.execute(_rows_of(_table(model, resolution)), _bounds(device_ref, window))
     return [_to_bucket(row) for row in rows]
 
 
@@ -94,12 +116,12 @@ def _to_bucket(row: Any) -> Bucket:
     return Bucket(*(None if value is None else int(value) for value in values))  # type: ignore[arg-type]
 
 
-def _clean_points(
-    connection: Connection, model: ReadModel, device_ref: int, window: TimeRange, resolution: Resolution
-) -> Select[Any]:
-    sql = json_sql(connection.dialect.name)
+@cache
+def _clean_points(dialect_name: str, table: Table) -> Select[Any]:
+    """SELECT of the JSON array; built once, because building costs as much as asking."""
+    sql = json_sql(dialect_name)
     # The LIMIT keeps SQLite from flattening the subquery, and so its rows in order.
-    row = _rows_of(_table(model, resolution), device_ref, window).limit(10_000_000).subquery().c
+    row = _rows_of(table).limit(10_000_000).subquery().c
     point = sql.json_object(
         at=sql.instant(row.bucket_at_ms),
         power_mean_w=sql.thousandth(sql.mean(row.power_mw_sum, row.readings)),
@@ -135,11 +157,7 @@ def _fresh_buckets(
 
 def _stale_quarters(connection: Connection, model: ReadModel, device_ref: int, window: TimeRange) -> list[int]:
     """The stale 15-minute buckets in `window`, by time."""
-    dirty = model.dirty_buckets.c
-    marks = select(dirty.bucket_at_ms).where(dirty.device_ref == device_ref)
-    inside = marks.where(dirty.bucket_at_ms.between(window.from_ms, window.to_ms - 1))
-    last_before = marks.where(dirty.bucket_at_ms < window.from_ms).order_by(dirty.bucket_at_ms.desc()).limit(1)
-    stale = {*connection.execute(inside).scalars(), *connection.execute(last_before).scalars()}
+    stale = set(connection.execute(_marks(model.dirty_buckets), _bounds(device_ref, window)).scalars()) - {None}
     for _, ends_ms in _spans(sorted(stale)):
         after = _next_counter(connection, model, device_ref, TimeRange(ends_ms, window.to_ms))
         if after is not None:
@@ -147,15 +165,25 @@ def _stale_quarters(connection: Connection, model: ReadModel, device_ref: int, w
     return sorted(at_ms for at_ms in stale if window.from_ms <= at_ms < window.to_ms)
 
 
+@cache
+def _marks(dirty: Table) -> CompoundSelect[Any]:
+    """The dirty buckets inside the window, and the last one before it."""
+    inside = select(dirty.c.bucket_at_ms).where(dirty.c.device_ref == _REF, _inside(dirty))
+    last_before = select(func.max(dirty.c.bucket_at_ms)).where(dirty.c.device_ref == _REF, dirty.c.bucket_at_ms < _FROM)
+    return union_all(inside, last_before)
+
+
 def _next_counter(connection: Connection, model: ReadModel, device_ref: int, within: TimeRange) -> int | None:
     """When the first reading with an energy counter in `within` was measured."""
-    columns = model.readings.c
-    query = select(columns.measured_at_ms).where(
-        columns.device_ref == device_ref,
-        columns.measured_at_ms.between(within.from_ms, within.to_ms - 1),
-        columns.energy_mwh.is_not(None),
-    )
-    return connection.execute(query.order_by(columns.measured_at_ms).limit(1)).scalar()
+    return connection.execute(_first_counter(model.readings), _bounds(device_ref, within)).scalar()
+
+
+@cache
+def _first_counter(readings: Table) -> Select[Any]:
+    columns = readings.c
+    within = and_(columns.measured_at_ms >= _FROM, columns.measured_at_ms < _TO)
+    query = select(columns.measured_at_ms).where(columns.device_ref == _REF, within, columns.energy_mwh.is_not(None))
+    return query.order_by(columns.measured_at_ms).limit(1)
 
 
 def _computed(connection: Connection, model: ReadModel, device_ref: int, stale: Sequence[int]) -> list[Bucket]:

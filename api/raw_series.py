@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, or_, select
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    or_,
+    select,
+)
 
 from api.sql_json import JsonSql, json_sql
 from api.time_ranges import TimeRange
@@ -35,32 +49,58 @@ def raw_points(
     """
     last = _key_at(connection, model, device_ref, window, after, limit - 1)
     more = last is not None and _key_at(connection, model, device_ref, window, last, 0) is not None
-    sql = json_sql(connection.dialect.name)
-    rows = _readings(model, device_ref, window, after)
-    if last is not None and more:
-        rows = rows.where(~_comes_after(model.readings.c, last))
+    statement = _points(connection.dialect.name, model.readings, after is not None, more)
+    bounds = {**_bounds(device_ref, window, after), **(_named("last", last) if last and more else {})}
+    text: str = connection.execute(statement, bounds).scalar_one()
+    return text.encode(), last if more else None
+
+
+@cache
+def _points(dialect_name: str, readings: Table, goes_on: bool, bounded: bool) -> Select[Any]:
+    """SELECT of the JSON array; built once, because building costs as much as asking."""
+    sql = json_sql(dialect_name)
+    rows = _readings(readings, goes_on)
+    if bounded:
+        rows = rows.where(~_comes_after(readings.c, "last"))
     # The LIMIT keeps SQLite from flattening the subquery, and so its rows in order.
     row = rows.limit(10_000_000).subquery().c
-    text = connection.execute(select(sql.array(_point(sql, row), *_order(row)))).scalar_one()
-    return text.encode(), last if more else None
+    return select(sql.array(_point(sql, row), *_order(row)))
 
 
 def raw_rows(
     connection: Connection, model: ReadModel, device_ref: int, window: TimeRange, after: ReadingKey | None, limit: int
 ) -> Sequence[Row[Any]]:
     """Up to `limit` readings after `after`, by key."""
-    return connection.execute(_readings(model, device_ref, window, after).limit(limit)).all()
+    statement = _readings(model.readings, after is not None).limit(limit)
+    return connection.execute(statement, _bounds(device_ref, window, after)).all()
 
 
-def _readings(model: ReadModel, device_ref: int, window: TimeRange, after: ReadingKey | None) -> Select[Any]:
-    columns = model.readings.c
-    from_ms = window.from_ms if after is None else after.measured_at_ms
-    query = select(model.readings).where(
-        columns.device_ref == device_ref, columns.measured_at_ms.between(from_ms, window.to_ms - 1)
+@cache
+def _readings(readings: Table, goes_on: bool) -> Select[Any]:
+    """The readings of a range, by key; those after the key `after` if it `goes_on`."""
+    columns = readings.c
+    query = select(readings).where(
+        columns.device_ref == _bind("device_ref"),
+        columns.measured_at_ms >= _bind("from_ms"),
+        columns.measured_at_ms < _bind("to_ms"),
     )
-    if after is not None:
-        query = query.where(_comes_after(columns, after))
+    if goes_on:
+        query = query.where(_comes_after(columns, "after"))
     return query.order_by(*_order(columns))
+
+
+def _bounds(device_ref: int, window: TimeRange, after: ReadingKey | None) -> dict[str, int]:
+    from_ms = window.from_ms if after is None else after.measured_at_ms
+    bounds = {"device_ref": device_ref, "from_ms": from_ms, "to_ms": window.to_ms}
+    return bounds | (_named("after", after) if after is not None else {})
+
+
+def _named(name: str, key: ReadingKey) -> dict[str, int]:
+    return {f"{name}_{part}": value for part, value in key._asdict().items()}
+
+
+def _bind(name: str) -> BindParameter[int]:
+    return bindparam(name, type_=BigInteger())
 
 
 def _key_at(
@@ -71,21 +111,27 @@ def _key_at(
     after: ReadingKey | None,
     offset: int,
 ) -> ReadingKey | None:
-    columns = model.readings.c
-    query = _readings(model, device_ref, window, after).with_only_columns(*_order(columns))
-    row = connection.execute(query.limit(1).offset(offset)).first()
+    bounds = {**_bounds(device_ref, window, after), "offset": offset}
+    row = connection.execute(_one_key(model.readings, after is not None), bounds).first()
     return None if row is None else ReadingKey(*row)
+
+
+@cache
+def _one_key(readings: Table, goes_on: bool) -> Select[Any]:
+    keys = _readings(readings, goes_on).with_only_columns(*_order(readings.c))
+    return keys.limit(1).offset(bindparam("offset", type_=Integer()))
 
 
 def _order(columns: Any) -> tuple[Any, Any, Any]:
     return columns.measured_at_ms, columns.boot, columns.seq
 
 
-def _comes_after(columns: Any, key: ReadingKey) -> ColumnElement[bool]:
+def _comes_after(columns: Any, name: str) -> ColumnElement[bool]:
     """A row comparison spelt out, because MySQL uses no index range for `(a, b, c) > (x, y, z)`."""
     measured, boot, seq = _order(columns)
-    same_instant = or_(boot > key.boot, and_(boot == key.boot, seq > key.seq))
-    return or_(measured > key.measured_at_ms, and_(measured == key.measured_at_ms, same_instant))
+    at, key_boot, key_seq = (_bind(f"{name}_{part}") for part in ReadingKey._fields)
+    same_instant = or_(boot > key_boot, and_(boot == key_boot, seq > key_seq))
+    return or_(measured > at, and_(measured == at, same_instant))
 
 
 def _point(sql: JsonSql, row: Any) -> ColumnElement[Any]:
