@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.schemas import Daily, Device, Fleet, Page, Readiness, Series
 from tests.contract.api.conftest import NOW_MS
 from tests.contract.api.corner import ApiCorner, reading
+from tests.servers import World
+
+
+@pytest.fixture
+def world(embedded_world: World) -> World:
+    """Nothing here depends on which servers these are."""
+    return embedded_world
 
 
 async def test_answers_fit_their_models(api: ApiCorner) -> None:

@@ -14,6 +14,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from tests.contract.api.corner import ApiCorner
+from tests.servers import World
+
+
+@pytest.fixture
+def world(embedded_world: World) -> World:
+    """Nothing here depends on which servers these are."""
+    return embedded_world
 
 
 def documents(device_id: str, *numbers: int) -> list[bytes]:

@@ -14,6 +14,14 @@ from api.cursors import encode_cursor
 from api.schemas import Problem
 from tests.contract.api.conftest import NOW_MS
 from tests.contract.api.corner import ApiCorner, reading
+from tests.servers import World
+
+
+@pytest.fixture
+def world(embedded_world: World) -> World:
+    """Nothing here depends on which servers these are."""
+    return embedded_world
+
 
 WRONG = [
     ("GET", "/nowhere", 404),

@@ -1,0 +1,87 @@
+"""Serving: the API lets go of everybody in time, and says why it cannot listen."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from api.app import create_app
+from api.asyncapi import Brokers
+from api.server import serve
+from domain.errors import SettingInvalid
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> FastAPI:
+    return create_app(
+        database_url=f"sqlite:///{tmp_path / 'none.db'}",
+        redis_url=f"unix://{tmp_path / 'none.sock'}",
+        redis_prefix="t:",
+        time_zone="UTC",
+        offline_after_s=300,
+        brokers=Brokers("127.0.0.1:9092", "127.0.0.1:1883"),
+        metrics_sources={"bridge": "http://127.0.0.1:9/metrics"},
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+async def test_a_stop_ends_websockets_and_streams_and_returns_in_time(app: FastAPI) -> None:
+    stop, port = asyncio.Event(), free_port()
+    serving = asyncio.create_task(serve(app, host="127.0.0.1", port=port, stop=stop))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        await _until_healthy(client)
+        async with connect(f"ws://127.0.0.1:{port}/api/v1/live") as live:
+            await live.recv()
+            async with client.stream("GET", "/api/v1/live/events") as events:
+                lines = events.aiter_lines()
+                await anext(lines)
+                started_at = time.monotonic()
+                stop.set()
+                async with asyncio.timeout(8):
+                    async for _ in lines:
+                        pass
+            with pytest.raises(ConnectionClosed) as closed:
+                async with asyncio.timeout(8):
+                    while True:
+                        await live.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1001
+    async with asyncio.timeout(8):
+        await serving
+    assert time.monotonic() - started_at < 8
+
+
+async def test_a_taken_port_is_said_in_one_line(app: FastAPI) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingInvalid, match=f"WATTAWAY_API_PORT.*127.0.0.1:{port}"):
+            await serve(app, host="127.0.0.1", port=port, stop=asyncio.Event())
+
+
+async def test_metrics_go_on_without_a_role_that_is_down(app: FastAPI) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+        page = (await client.get("/metrics")).text
+    assert 'wattaway_api_metrics_source_up{source="bridge"} 0.0' in page
+
+
+async def _until_healthy(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                if (await client.get("/healthz")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.02)
