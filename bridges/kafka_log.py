@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 _MAX_BATCH_BYTES = 512 * 1024
 _REQUEST_TIMEOUT_MS = 5_000
-_START_TIMEOUT_S = 5.0
+_START_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 1.0
 
 
