@@ -79,7 +79,6 @@ def asyncapi_document(brokers: Brokers, *, version: str) -> dict[str, Any]:
     Args:
         version: WattAway's own.
     """
-    topics = {name: (topic, text) for topic, (name, text) in _TOPIC_TITLES.items()}
     return {
         "asyncapi": VERSION,
         "info": {
@@ -89,30 +88,32 @@ def asyncapi_document(brokers: Brokers, *, version: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": "application/json",
-        "servers": {
-            "kafka": {"host": brokers.kafka_host, "protocol": "kafka", "description": "The event log."},
-            "mqtt": {
-                "host": brokers.mqtt_host,
-                "protocol": "mqtt",
-                "protocolVersion": "3.1.1",
-                "description": "User = device id, password = its token.",
-            },
-        },
-        "channels": {
-            **{name: _kafka_channel(brokers.topic_prefix, topic, text) for name, (topic, text) in topics.items()},
-            **{channel.name: _mqtt_channel(channel) for channel in _MQTT_CHANNELS},
-        },
-        "operations": {
-            **{
-                f"append{name[0].upper()}{name[1:]}": _operation("send", name, TOPIC_EVENTS[topic])
-                for name, (topic, _) in topics.items()
-            },
-            **{
-                f"{c.action}{c.name[0].upper()}{c.name[1:]}": _operation(c.action, c.name, c.payloads)
-                for c in _MQTT_CHANNELS
-            },
-        },
+        "servers": _servers(brokers),
+        "channels": _channels(brokers.topic_prefix),
+        "operations": _operations(),
         "components": {"messages": _messages(), "schemas": dict(asyncapi_schemas())},
+    }
+
+
+def _servers(brokers: Brokers) -> dict[str, Any]:
+    mqtt = {"host": brokers.mqtt_host, "protocol": "mqtt", "protocolVersion": "3.1.1"}
+    return {
+        "kafka": {"host": brokers.kafka_host, "protocol": "kafka", "description": "The event log."},
+        "mqtt": {**mqtt, "description": "User = device id, password = its token."},
+    }
+
+
+def _channels(prefix: str) -> dict[str, Any]:
+    topics = {name: _kafka_channel(prefix, topic, text) for topic, (name, text) in _TOPIC_TITLES.items()}
+    return topics | {channel.name: _mqtt_channel(channel) for channel in _MQTT_CHANNELS}
+
+
+def _operations() -> dict[str, Any]:
+    appended = [("append", "send", name, TOPIC_EVENTS[topic]) for topic, (name, _) in _TOPIC_TITLES.items()]
+    carried = [(channel.action, channel.action, channel.name, channel.payloads) for channel in _MQTT_CHANNELS]
+    return {
+        f"{verb}{name[0].upper()}{name[1:]}": _operation(action, name, types)
+        for verb, action, name, types in appended + carried
     }
 
 
