@@ -51,8 +51,8 @@ class Message:
 class Intake:
     """The messages between the broker and the log.
 
-    The broker's in-flight window bounds it in the ordinary case. Should the broker have none, reading stops at
-    `max_messages` or `max_bytes`; messages at QoS 0, which promise nothing, are dropped then.
+    Reading stops at `max_messages` or `max_bytes` (Mosquitto 2.0.11 sent 45,000 messages ahead with
+    `max_inflight_messages 1000`); messages at QoS 0, which promise nothing, are dropped then.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Intake:
         clock: Clock,
         metrics: BridgeMetrics,
         *,
-        max_messages: int = 50_000,
+        max_messages: int = 20_000,
         max_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self._clock = clock
