@@ -155,7 +155,8 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """
         for place, records in fetched.items():
             key, first = (place.topic, place.partition), records[0].offset
-            expected = self._expected[key]
+            # A place that the tenure began without cannot be followed either.
+            expected = self._expected.get(key, -1)
             if first < expected or (first > expected and self._holes.get(key) != expected):
                 log.warning("offsets do not follow", topic=key[0], partition=key[1], expected=expected, found=first)
                 self._holes[key] = expected
@@ -231,8 +232,9 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         except TimeoutError:
             log.warning("partitions revoked while writing", detail="the positions fence that batch")
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Nothing: `_step` sees that the tenure is over."""
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002
+        """End the tenure again: one that `_step` began since the revocation has the partitions of before."""
+        self._projector.tenure += 1
 
 
 async def _undisturbed(work: Awaitable[object]) -> None:
