@@ -22,6 +22,7 @@ from tests.faults.fleet import Load, ReadingId
 from tests.faults.oracle import held_ids, judge_log, judge_read_models
 from tests.servers import World
 
+_LOG_LINES = 40
 _ROOT = Path(__file__).parents[2]
 
 
@@ -51,11 +52,14 @@ class Chain:
         env = {f"WATTAWAY_{setting.upper()}": value for setting, value in settings.items()}
         self._roles[name] = self.world.start_role(role or name, env=env)
 
-    def start_successor(self) -> None:
-        """A second projector, which takes over what the first no longer serves."""
+    def start_another_projector(self, instance: str) -> None:
+        """One more projector, which shares the work, or takes over what another no longer does."""
         port = str(free_ports(1)[0])
-        settings = {"projector_instance": "projector-2", "projector_metrics_port": port}
-        self.start("successor", role="projector", **settings)
+        self.start(instance, role="projector", projector_instance=instance, projector_metrics_port=port)
+
+    def runs(self, name: str) -> bool:
+        """Whether the role has not ended."""
+        return self._roles[name].is_running()
 
     def start_doomed_projector(self, step: str, *, batch: int) -> None:
         """A projector that is killed at this step of its so-manieth batch."""
@@ -99,7 +103,7 @@ class Chain:
     # --- load and verdict -------------------------------------------------------------------------------
 
     @contextmanager
-    def under_load(self, *, sockets: int = 20, interval_s: float = 0.05) -> Iterator[Load]:
+    def under_load(self, *, sockets: int = 20, interval_s: float = 0.1) -> Iterator[Load]:
         """Sockets that measure meanwhile; at the end each of their readings is receipted, or the test fails."""
         load = Load(self.world, sockets=sockets, interval_s=interval_s)
         with load:
@@ -157,7 +161,9 @@ class Chain:
 
     def close(self) -> None:
         """Let frozen roles go on, so that they can be stopped; the world stops all but the doomed one."""
-        for name in self._roles:
+        for name, role in self._roles.items():
             self.thaw(name)
+            # pytest shows it where the test has failed.
+            print(f"--- the end of {role.spec.log_path}", *self.log_of(name).splitlines()[-_LOG_LINES:], sep="\n")
         if "doomed" in self._roles:
             self._roles["doomed"].kill()

@@ -18,7 +18,7 @@ from ops.simulator.socket_device import Endpoint, LinkTiming, Tally
 from tests.servers import World
 
 _IMPATIENT = LinkTiming(
-    first_backoff_s=0.2, longest_backoff_s=1.0, connect_timeout_s=5.0, resend_after_s=4.0, keep_alive_s=4
+    first_backoff_s=0.2, longest_backoff_s=1.0, connect_timeout_s=5.0, resend_after_s=6.0, keep_alive_s=4
 )
 _DRAIN_S = 60.0
 

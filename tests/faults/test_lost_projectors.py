@@ -20,7 +20,7 @@ STEPS = ("positions moved", "readings written", "buckets marked", "rows written"
 
 
 def test_no_step_of_the_projector_is_left_out() -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in _PROJECTIONS.glob("*.py"))
+    sources = "".join((_PROJECTIONS / name).read_text(encoding="utf-8") for name in ("store.py", "projector.py"))
     assert sorted(re.findall(r'_on_step\("([a-z ]+)"\)', sources)) == sorted(STEPS)
 
 
@@ -36,10 +36,23 @@ def test_every_reading_counts_once_when_the_projector_is_killed_between_any_two_
     chain.judge()
 
 
+def test_projectors_that_come_and_go_shift_the_partitions_and_nothing_is_lost(chain: Chain) -> None:
+    with chain.under_load() as load:
+        chain.start_another_projector("projector-2")
+        load.wait_for_receipts(100)
+        chain.kill9("projector-2")
+        # It sorts before the first, whose partitions become others while the group still waits for the dead one.
+        chain.start_another_projector("projector-0")
+        load.wait_for_receipts(100)
+        chain.kill9("projector-0")
+    assert chain.runs("projector")
+    chain.judge()
+
+
 def test_a_frozen_projector_that_wakes_up_harms_nothing(chain: Chain) -> None:
     with chain.under_load() as load:
         chain.freeze("projector")
-        chain.start_successor()
+        chain.start_another_projector("projector-2")
         chain.wait_for_projected(500, within_s=60)
         chain.thaw("projector")
         load.wait_for_receipts(400)
@@ -53,10 +66,10 @@ def test_a_projector_frozen_for_30_s_while_another_takes_over_harms_nothing(chai
         for _ in range(2):
             chain.freeze("projector")
             frozen_at_s = time.monotonic()
-            chain.start_successor()
+            chain.start_another_projector("projector-2")
             chain.wait_for_projected(500, within_s=60)
             time.sleep(max(0.0, 30 - (time.monotonic() - frozen_at_s)))  # The fault itself.
             chain.thaw("projector")
             load.wait_for_receipts(800)
-            chain.kill9("successor")
+            chain.kill9("projector-2")
     chain.judge()
