@@ -25,6 +25,7 @@ from sqlalchemy import Engine
 
 from domain.clock import Clock, SystemClock
 from domain.errors import WattAwayError
+from projections.break_off import Breaker
 from projections.dialect import snapshot_engine, translated_errors, write_engine
 from projections.latest_views import LatestViews
 from projections.log_consumer import LogConsumer, LogSource
@@ -74,6 +75,7 @@ async def run_projector(
     async with AsyncExitStack() as held:
         engine = write_engine(options.database_url)
         reader = snapshot_engine(options.database_url)
+        breakers = [Breaker(engine), Breaker(reader)]
         held.callback(engine.dispose)
         held.callback(reader.dispose)
         await asyncio.to_thread(_check_database, engine)
@@ -84,7 +86,7 @@ async def run_projector(
         projector = Projector(store, views, clock, metrics, prefix=source.prefix, on_step=on_step)
         keeper = ViewsKeeper(projector, reader, read_model(), views, metrics)
         chores = _Chores(engine, ZoneInfo(options.time_zone), clock, metrics)
-        app = _ProjectorApp(source, projector, engine, metrics, [keeper.keep_views, *chores.all()])
+        app = _ProjectorApp(source, projector, engine, metrics, [keeper.keep_views, *chores.all()], breakers)
         await app.serve(stop, lambda: held.enter_context(metrics.served(options.metrics_port)))
 
 
@@ -117,8 +119,9 @@ class _ProjectorApp:
         engine: Engine,
         metrics: ProjectorMetrics,
         chores: list[Callable[[], Any]],
+        breakers: list[Breaker],
     ) -> None:
-        self._projector = projector
+        self._projector, self._breakers = projector, breakers
         self._over: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._consuming: asyncio.Task[Any] | None = None
         self._ready = asyncio.Event()
@@ -174,15 +177,20 @@ class _ProjectorApp:
         finally:
             for task in (stopping, ready):
                 task.cancel()
-            async with asyncio.timeout(_STOP_WITHIN_S):
-                if self._consuming is not None:
-                    # First of all: it lets the batch at hand end.
-                    self._consuming.cancel()
-                    await asyncio.wait({self._consuming})
-                await self._app.stop()
-            # Faust has made a consumer all the same, with a thread (never started) and that one's loop.
-            self._app.consumer._thread.thread_loop.close()  # type: ignore[attr-defined]
-            self._folder.cleanup()
+            await self._stop()
+
+    async def _stop(self) -> None:
+        async with asyncio.timeout(_STOP_WITHIN_S):
+            if self._consuming is not None:
+                # First of all: it lets the batch at hand end.
+                self._consuming.cancel()
+                await asyncio.wait({self._consuming}, timeout=_STOP_WITHIN_S / 2)
+            for breaker in self._breakers:
+                breaker.break_off()
+            await self._app.stop()
+        # Faust has made a consumer all the same, with a thread (never started) and that one's loop.
+        self._app.consumer._thread.thread_loop.close()  # type: ignore[attr-defined]
+        self._folder.cleanup()
 
 
 class _Chores:

@@ -20,7 +20,8 @@ from projections.tables import ReadModel
 
 Row = tuple[Any, ...]
 
-LOCK_WAIT_S = 15
+LOCK_WAIT_S = 5
+"""Short, because whoever waits tries again, and must be able to stop within 10 s."""
 _SQLITE_PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = NORMAL",

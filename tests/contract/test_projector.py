@@ -367,3 +367,16 @@ async def test_projectors_stop_at_once_and_read_models_are_left_as_they_were(emb
         pass
     assert dump(engine, leave_out=changing) == before
     engine.dispose()
+
+
+async def test_a_frozen_database_does_not_keep_a_projector_from_stopping(stack_world: World) -> None:
+    world = stack_world
+    async with running(world) as task:
+        await append(world, [reading(world.device_id(), 1)])
+        await until_there(world, 1)
+        world.servers.pause("database")
+        await append(world, [reading(world.device_id(), n) for n in range(2, 50)])
+    assert task.done() and task.exception() is None
+    world.servers.resume("database")
+    async with running(world):
+        await until_there(world, 49)
