@@ -117,14 +117,19 @@ def _put_sums(connection: Connection, model: ReadModel, table: Table, targets: S
 def _mark_successors(
     connection: Connection, model: ReadModel, grown: Sequence[BucketRow], recomputed: set[Key]
 ) -> None:
-    """Mark the next bucket with readings after each that got more: its first step of energy may begin elsewhere now."""
-    if not grown:
-        return
+    """Mark where the next counter stands after each bucket that got more: its step may begin elsewhere now."""
     parts = [
-        f"SELECT {row.device_ref}, MIN(measured_at_ms) FROM {model.readings.name} "
-        f"WHERE device_ref = {row.device_ref} AND measured_at_ms >= {row.bucket_at_ms + QUARTER_MS}"
-        for row in grown
+        f"""SELECT * FROM (
+            SELECT device_ref, measured_at_ms FROM {model.readings.name}
+            WHERE device_ref = {row.device_ref} AND measured_at_ms >= {row.bucket_at_ms + QUARTER_MS}
+                AND energy_mwh IS NOT NULL
+            ORDER BY measured_at_ms LIMIT 1
+        ) AS after_{number}"""
+        for number, row in enumerate(grown)
+        if row.energy_mwh is not None
     ]
+    if not parts:
+        return
     found = execute(connection, " UNION ALL ".join(parts))
-    next_keys = {(row[0], row[1] - row[1] % QUARTER_MS) for row in found if row[1] is not None}
+    next_keys = {(row[0], row[1] - row[1] % QUARTER_MS) for row in found}
     insert_new(connection, model.dirty_buckets, sorted(next_keys - recomputed))

@@ -236,6 +236,23 @@ def test_open_buckets_are_left_and_closed_ones_recomputed_with_their_successors(
     assert tables["dirty_buckets"] == [(device_ref_of("socket"), first + 3 * QUARTER_MS)]
 
 
+def test_a_late_reading_reaches_the_next_counter_beyond_readings_without_one(
+    engine: Engine, clock: MovableClock
+) -> None:
+    store = Store(engine, LIVE, GROUP, clock)
+    positions = begun(store, READINGS)
+    first = T0_MS - T0_MS % QUARTER_MS
+    clock.at_ms = first + 9 * QUARTER_MS
+    counters = {0: 0.0, 1: 1.0, 2: None, 3: 3.0}
+    events = [reading(seq=n, at_ms=first + n * QUARTER_MS, energy_wh=wh) for n, wh in counters.items()]
+    store.commit(batch_of(events[0], *events[2:]), positions)
+    assert recompute_closed(engine, LIVE, UTC, clock) == 3
+    store.commit(batch_of(events[1], offset=3), {READINGS: positions[READINGS]._replace(next_offset=3)})
+    while recompute_closed(engine, LIVE, UTC, clock):
+        pass
+    assert [row[6] for row in dump(engine)["rollups_15m"]] == [0, 1000, None, 2000]
+
+
 def test_a_reading_that_comes_while_its_bucket_is_recomputed_is_not_missed(engine: Engine, clock: MovableClock) -> None:
     """Two writers at full speed on few buckets, and a recomputer: in the end every rollup is right."""
     store = Store(engine, LIVE, GROUP, clock)
