@@ -180,17 +180,24 @@ class _ProjectorApp:
             await self._stop()
 
     async def _stop(self) -> None:
-        async with asyncio.timeout(_STOP_WITHIN_S):
-            if self._consuming is not None:
-                # First of all: it lets the batch at hand end.
-                self._consuming.cancel()
-                await asyncio.wait({self._consuming}, timeout=_STOP_WITHIN_S / 2)
-            for breaker in self._breakers:
-                breaker.break_off()
-            await self._app.stop()
+        try:
+            async with asyncio.timeout(_STOP_WITHIN_S):
+                await self._drain()
+        except TimeoutError:
+            # Harmless: what is not committed is folded again at the next start.
+            log.warning("stopped before all was drained", after_s=_STOP_WITHIN_S)
         # Faust has made a consumer all the same, with a thread (never started) and that one's loop.
         self._app.consumer._thread.thread_loop.close()  # type: ignore[attr-defined]
         self._folder.cleanup()
+
+    async def _drain(self) -> None:
+        if self._consuming is not None:
+            # First of all: it lets the batch at hand end.
+            self._consuming.cancel()
+            await asyncio.wait({self._consuming}, timeout=_STOP_WITHIN_S / 2)
+        for breaker in self._breakers:
+            breaker.break_off()
+        await self._app.stop()
 
 
 class _Chores:

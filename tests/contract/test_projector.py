@@ -59,7 +59,7 @@ async def running(
     await task
 
 
-async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 30) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
     async with asyncio.timeout(within_s):
         while not await holds():
             await asyncio.sleep(0.05)
@@ -77,7 +77,7 @@ async def count(world: World, table: str) -> int:
     return await asyncio.to_thread(ask)
 
 
-async def until_there(world: World, readings: int, within_s: float = 30) -> None:
+async def until_there(world: World, readings: int, within_s: float = 60) -> None:
     async def holds() -> bool:
         return await count(world, "readings") >= readings
 
@@ -194,7 +194,7 @@ async def test_two_projectors_share_the_log_and_one_takes_over_from_the_other(wo
             await append(world, events[60:120])
             await until_there(world, 110)
         await append(world, events[120:])
-        await until_there(world, 180, within_s=40)
+        await until_there(world, 180)
         found = await checked(world)
     assert found.ok, str(found)
 
