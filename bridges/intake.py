@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
@@ -10,6 +11,9 @@ from typing import Protocol
 from bridges.metrics import BridgeMetrics
 from bridges.mqtt_packets import Publish
 from domain.clock import Clock
+
+# How soon a batch sets out that has become full while it waited.
+_LOOK_EVERY_S = 0.005
 
 
 class Link(Protocol):
@@ -122,7 +126,13 @@ class Intake:
         await self._room.wait()
 
     async def next_batch(
-        self, *, linger_s: float, max_messages: int, max_bytes: int, full_from: int | None = None
+        self,
+        *,
+        linger_s: float,
+        max_messages: int,
+        max_bytes: int,
+        full_from: int | None = None,
+        not_before_s: float = 0.0,
     ) -> list[Message]:
         """The next messages in order of arrival; none only after `close`, when all have been given out.
 
@@ -130,11 +140,11 @@ class Intake:
             linger_s: how long to wait for company after the first.
             full_from: with so many there is no waiting, and no more are taken than this or half of what waits: so the
                 other half is gathered while this one is on its way. None: `max_messages`.
+            not_before_s: an instant of the monotonic clock until which a batch that is not full waits all the same.
         """
         await self._arrived.wait()
         full_from = full_from or max_messages
-        if len(self._waiting) < full_from and not self._closed and linger_s > 0:
-            await asyncio.sleep(linger_s)
+        await self._gather(full_from, linger_s, not_before_s)
         batch: list[Message] = []
         size = 0
         waiting = self._waiting
@@ -146,6 +156,13 @@ class Intake:
         if not waiting and not self._closed:
             self._arrived.clear()
         return batch
+
+    async def _gather(self, count: int, linger_s: float, not_before_s: float) -> None:
+        """Wait for company until so many wait, or the time is over."""
+        clock_s = time.monotonic
+        until_s = max(clock_s() + linger_s, not_before_s)
+        while len(self._waiting) < count and not self._closed and (left_s := until_s - clock_s()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(min(left_s, _LOOK_EVERY_S))
 
     def settle(self, batch: Iterable[Message]) -> None:
         """Acknowledge these messages, each delivery on the link it came over, and forget them."""

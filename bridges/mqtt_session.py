@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import structlog
 
-from bridges.backoff import Backoff
 from bridges.intake import Intake
 from bridges.metrics import BridgeMetrics
 from bridges.mqtt_link import MqttLink, MqttServer
+from domain.backoff import Backoff
 from domain.errors import DependencyUnavailable, SettingInvalid
 
 log = structlog.get_logger()

@@ -8,19 +8,22 @@ from collections import Counter
 
 import structlog
 
-from bridges.backoff import Backoff
 from bridges.intake import Intake, Message
 from bridges.metrics import BridgeMetrics
 from bridges.receipts import ReceiptBook
 from bridges.translation import Translated, Translator
+from domain.backoff import Backoff
 from domain.errors import DependencyUnavailable
 from domain.events import Record
 from domain.ports import EventLog
 
 log = structlog.get_logger()
 
-# A batch waits this long for company: at 5,000 readings/s it then holds 25 instead of one. Kafka's ack takes as long.
+# A batch waits this long for company; Kafka's ack takes as long.
 _LINGER_S = 0.005
+# Batches that are not full set out no closer than this. Each costs every process behind us 1 to 3 ms of CPU, however
+# little it holds: at 5,000 readings/s this makes 150 of 45. A lone reading after a silence does not wait for it.
+_PACE_S = 0.03
 # Half of the smallest window that brokers grant us. More at a time, where there is more, spare Kafka work.
 _FULL_FROM_MESSAGES = 500
 _MAX_MESSAGES = 2000
@@ -50,10 +53,16 @@ class MqttToKafka:
         that has arrived.
         """
         ahead: asyncio.Task[None] | None = None
+        next_at_s = 0.0
         async with asyncio.TaskGroup() as tasks:
             while batch := await self._intake.next_batch(
-                linger_s=_LINGER_S, full_from=_FULL_FROM_MESSAGES, max_messages=_MAX_MESSAGES, max_bytes=_MAX_BYTES
+                linger_s=_LINGER_S,
+                not_before_s=next_at_s,
+                full_from=_FULL_FROM_MESSAGES,
+                max_messages=_MAX_MESSAGES,
+                max_bytes=_MAX_BYTES,
             ):
+                next_at_s = time.monotonic() + _PACE_S
                 translated = self._translator.translate(batch)
                 if ahead is not None:
                     await ahead

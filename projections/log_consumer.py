@@ -17,8 +17,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetad
 from aiokafka.errors import KafkaError
 from sqlalchemy import Engine
 
+from domain.backoff import Backoff
 from domain.errors import DependencyUnavailable, LogReplaced
-from projections.backoff import Backoff
 from projections.dialect import translated_errors
 from projections.folded import Place
 from projections.folds import PROJECTED_TOPICS
@@ -98,7 +98,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 self._metrics.retries.labels("kafka").inc()
             if time.monotonic() - started_at > 60:
                 backoff.reset()
-            await backoff.wait()
+            await asyncio.sleep(backoff.delay_s())
 
     async def _consume_once(self) -> None:
         await describe_topics(self._source.bootstrap, self._source.topics)

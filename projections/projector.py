@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import structlog
 
+from domain.backoff import Backoff
 from domain.clock import Clock
 from domain.errors import DependencyUnavailable, PositionFenced
-from projections.backoff import Backoff
 from projections.folded import FoldedBatch, LogRecord, Place, Presence
 from projections.folds import fold_records
 from projections.latest_views import LatestViews
@@ -105,10 +105,10 @@ class Projector:
             except DependencyUnavailable as error:
                 log.warning("batch not written yet", dependency=error.dependency, detail=error.detail)
                 self._metrics.retries.labels(error.dependency).inc()
-                await backoff.wait()
+                await asyncio.sleep(backoff.delay_s())
             except Exception:
                 log.exception("batch not written yet", records=batch.folded.records)
-                await backoff.wait()
+                await asyncio.sleep(backoff.delay_s())
             else:
                 self._committed(batch.folded, time.perf_counter() - started)
                 return presences

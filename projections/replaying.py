@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from domain.backoff import Backoff
 from domain.errors import DependencyUnavailable
-from projections.backoff import Backoff
 from projections.folded import FoldedBatch, Place
 from projections.folds import fold_records
 from projections.log_reader import LogReader, Records
@@ -69,7 +69,7 @@ class Replay:
             except DependencyUnavailable:
                 if attempt == _TRIES - 1:
                     raise
-                await backoff.wait()
+                await asyncio.sleep(backoff.delay_s())
         for place, offset in folded.next_offsets.items():
             self.positions[place] = self.positions[place]._replace(next_offset=offset)
         self.records += folded.records
