@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 from hypothesis import settings
@@ -56,6 +57,40 @@ async def test_messages_come_out_in_the_order_they_came_in() -> None:
         intake.take(link, _publish(b"%d" % number, number))
     first = await intake.next_batch(linger_s=0, max_messages=3, max_bytes=10**9)
     assert [message.payload for message in [*first, *await _all(intake)]] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_a_batch_that_is_not_full_waits_for_its_instant_and_a_full_one_does_not() -> None:
+    intake, link = _intake(), LinkSpy()
+    due_at_s = time.monotonic() + 0.05
+    intake.take(link, _publish(b"first", 1))
+    gathering = asyncio.create_task(
+        intake.next_batch(linger_s=0, max_messages=1000, max_bytes=10**9, full_from=3, not_before_s=due_at_s)
+    )
+    await asyncio.sleep(0)
+    intake.take(link, _publish(b"company", 2))
+    assert [message.payload for message in await gathering] == [b"first", b"company"]
+    assert time.monotonic() >= due_at_s
+    for number in range(3):
+        intake.take(link, _publish(b"%d" % number, 10 + number))
+    hours_later_s = time.monotonic() + 7200
+    async with asyncio.timeout(5):
+        full = await intake.next_batch(
+            linger_s=0, max_messages=1000, max_bytes=10**9, full_from=3, not_before_s=hours_later_s
+        )
+    assert len(full) == 3
+
+
+async def test_closing_ends_the_wait_for_company() -> None:
+    intake, link = _intake(), LinkSpy()
+    intake.take(link, _publish(b"only", 1))
+    hours_later_s = time.monotonic() + 7200
+    gathering = asyncio.create_task(
+        intake.next_batch(linger_s=0, max_messages=1000, max_bytes=10**9, not_before_s=hours_later_s)
+    )
+    await asyncio.sleep(0)
+    intake.close()
+    async with asyncio.timeout(5):
+        assert len(await gathering) == 1
 
 
 async def test_a_batch_ends_at_its_bytes() -> None:
