@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import msgspec
+from sqlalchemy import create_engine, func, select
 
 from domain.errors import DependencyUnavailable
 from ops.bench.generator import LoadPlan, LoadReport
@@ -18,12 +19,14 @@ from ops.bench.processes import cpu_seconds, us_per_reading
 from ops.bench.ways import Way
 from ops.child import Child
 from ops.figures import scrape
+from projections.tables import read_model
 
 _LOOK_EVERY_S = 0.1
 _LOOK_CLOSELY_EVERY_S = 0.03
 _DRAINED_WITHIN_S = 60.0
 _CONNECTED_WITHIN_S = 60.0
-_PROJECTED = "wattaway_projector_readings_total"
+# Observed once a batch is in SQL and in Redis.
+_VISIBLE = "wattaway_projector_visible_latency_seconds_count"
 
 
 @dataclass
@@ -32,6 +35,8 @@ class LoadRun:
 
     sent: int = 0
     visible: int = 0
+    stored: int = 0
+    """New rows in SQL at the end; unlike `visible` it counts no reading twice."""
     receipted: int = 0
     sending_s: float = 0.0
     until_visible_s: float = 0.0
@@ -51,7 +56,7 @@ async def background_load(way: Way, plan: LoadPlan) -> AsyncIterator[None]:
     """Load that goes on while the block runs."""
     async with _generator(plan) as process:
         _write(process, b"go\n")
-        feeding = asyncio.create_task(_feed(way, process, await _projected(way)))
+        feeding = asyncio.create_task(_feed(way, process, await _visible(way)))
         try:
             yield
         finally:
@@ -61,8 +66,9 @@ async def background_load(way: Way, plan: LoadPlan) -> AsyncIterator[None]:
 async def run_load(way: Way, plan: LoadPlan, processes: Mapping[str, Child]) -> LoadRun:
     """Send as planned, wait until all of it is committed and visible."""
     run = LoadRun()
+    stored = await asyncio.to_thread(stored_readings, way)
     async with _generator(plan) as process:
-        base, before = await _projected(way), cpu_seconds(processes)
+        base, before = await _visible(way), cpu_seconds(processes)
         _write(process, b"go\n")
         feeding = asyncio.create_task(_feed(way, process, base))
         try:
@@ -70,34 +76,46 @@ async def run_load(way: Way, plan: LoadPlan, processes: Mapping[str, Child]) -> 
             visible_at_s = await _until_visible(way, base + report.sent)
         finally:
             feeding.cancel()
-        run.visible = await _projected(way) - base
+        run.visible = await _visible(way) - base
         run.sent, run.receipted, run.generator_cpu_s = report.sent, report.receipted, report.cpu_s
         run.ticks = report.ticks
         run.sending_s = report.last_sent_s - report.first_sent_s
         run.until_visible_s = visible_at_s - report.first_sent_s
         run.cpu_us = us_per_reading(before, cpu_seconds(processes), run.visible)
         run.cpu_us["generator"] = report.cpu_s / max(1, run.visible) * 1e6
+    run.stored = await asyncio.to_thread(stored_readings, way) - stored
     return run
 
 
+def stored_readings(way: Way) -> int:
+    """How many readings stand in the database."""
+    engine = create_engine(way.settings.resolved_database_url())
+    try:
+        with engine.connect() as connection:
+            count = connection.execute(select(func.count()).select_from(read_model().readings)).scalar_one()
+            return int(count)
+    finally:
+        engine.dispose()
+
+
 async def _until_visible(way: Way, count: int) -> float:
-    """When the projector had projected `count` readings in all (or gave up: the time is over)."""
+    """When the projector had shown `count` readings in all (or gave up: the time is over)."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_DRAINED_WITHIN_S):
-            while await _projected(way) < count:  # noqa: ASYNC110 - another process knows
+            while await _visible(way) < count:  # noqa: ASYNC110 - another process knows
                 await asyncio.sleep(_LOOK_CLOSELY_EVERY_S)
     return time.monotonic()
 
 
-async def _projected(way: Way) -> int:
+async def _visible(way: Way) -> int:
     samples = await asyncio.to_thread(scrape, way.settings.projector_metrics_port)
-    return int(sum(samples.get(_PROJECTED, {}).values()))
+    return int(sum(samples.get(_VISIBLE, {}).values()))
 
 
 async def _feed(way: Way, process: asyncio.subprocess.Process, base: int) -> None:
     """Tell the generator what is visible, so that it stays within its window."""
     while True:
-        _write(process, b"%d\n" % (await _projected(way) - base))
+        _write(process, b"%d\n" % (await _visible(way) - base))
         await asyncio.sleep(_LOOK_EVERY_S)
 
 

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
-from sqlalchemy import create_engine, func, select
-
 from ops.bench.generator import LoadPlan
 from ops.bench.http_load import HttpRun, get_at_rate
 from ops.bench.latency import percentile, watched
-from ops.bench.load import LoadRun, background_load, run_load
+from ops.bench.load import LoadRun, background_load, run_load, stored_readings
 from ops.bench.results import BenchReport, Better, Figure
 from ops.bench.ways import Way
 from ops.child import Child
-from projections.tables import read_model
 
 SUSTAINED_GOAL_PER_S = {"embedded": 20_000.0, "stack": 8_000.0}
 REBUILD_GOAL_PER_S = 60_000.0
@@ -65,7 +62,7 @@ class Scenarios:
             run.per_s,
             "/s",
             goal=SUSTAINED_GOAL_PER_S[self._way.name],
-            note=_loss_note(run),
+            note=_loss_note(run) or f"{run.stored:,} sent, all of them in SQL and in Redis",
         )
         return run.per_s
 
@@ -84,6 +81,7 @@ class Scenarios:
         async with watched(self._way, boot) as watch:
             run = await run_load(self._way, plan, self._processes)
         self._note_cpu(f"{rate_per_s:,.0f}/s", run)
+        self._add(f"CPU per reading at {name}", sum(run.cpu_us.values()), "µs", better="lower", note="all processes")
         achieved = run.sent / run.sending_s if run.sending_s else 0.0
         latencies_ms = watch.latencies_ms(self.device_ids, run.ticks)
         seen = f"{len(latencies_ms):,} of {run.sent:,} seen at {achieved:,.0f}/s; {_loss_note(run)}".rstrip("; ")
@@ -107,7 +105,7 @@ class Scenarios:
 
     async def rebuild(self) -> None:
         """`wattaway rebuild` of all that the bench has sent; events a second, its start included."""
-        count = await asyncio.to_thread(self.stored_readings)
+        count = await asyncio.to_thread(stored_readings, self._way)
         command = [sys.executable, "-m", "ops.cli", "rebuild"]
         started_s = time.monotonic()
         process = await asyncio.create_subprocess_exec(
@@ -121,16 +119,6 @@ class Scenarios:
         value = count / (time.monotonic() - started_s) if process.returncode == 0 else None
         note = " ".join(said.decode().split()) if value else f"it ended with {process.returncode}"
         self._add("rebuild, its start included", value, "events/s", goal=REBUILD_GOAL_PER_S, note=note)
-
-    def stored_readings(self) -> int:
-        """How many readings stand in the database."""
-        engine = create_engine(self._way.settings.resolved_database_url())
-        try:
-            with engine.connect() as connection:
-                count = connection.execute(select(func.count()).select_from(read_model().readings)).scalar_one()
-                return int(count)
-        finally:
-            engine.dispose()
 
     async def _gets(self, what: str, paths: list[str], rate_per_s: float, goal_ms: float | None, loaded: str) -> None:
         settings = self._way.settings
@@ -202,6 +190,8 @@ class Scenarios:
 
 
 def _loss_note(run: LoadRun) -> str:
+    if run.stored != run.sent:
+        return f"{run.stored:,} rows in SQL of {run.sent:,} sent"
     return "" if run.visible >= run.sent else f"only {run.visible:,} of {run.sent:,} became visible"
 
 
