@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,15 @@ log = structlog.get_logger()
 
 _DAY_MS = 86_400_000
 _PROBE_S = 1.0
+
+
+def spare_the_collector() -> None:
+    """Leave what the imports have made (100,000 objects) out of all later garbage collections.
+
+    A full collection, which stops everything, took 66 ms of CPU in the API, 86 in the projector, 24 in the bridge.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def run_device_auth(settings: Settings) -> None:
@@ -56,6 +66,7 @@ async def _run_bridge(settings: Settings) -> None:
     from bridges.mqtt_link import MqttServer
     from bridges.run_bridge import KafkaServer, run_bridge
 
+    spare_the_collector()
     await run_bridge(
         MqttServer(
             settings.mqtt_host,
@@ -86,6 +97,7 @@ async def _run_projector(settings: Settings, on_step: Callable[[str], None]) -> 
     from projections.app import run_projector
 
     source, options = _projection(settings)
+    spare_the_collector()
     # Whichever role comes first makes the topics.
     needs = TopicNeeds(settings.kafka_partitions, settings.kafka_replication)
     await ensure_topics(settings.kafka_bootstrap, source.topics, needs)
@@ -131,6 +143,7 @@ async def _run_api(settings: Settings) -> None:
         metrics_sources={role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items() if port},
         probes={"kafka": partial(_probe_kafka, settings), "mqtt": partial(_probe_mqtt, settings)},
     )
+    spare_the_collector()
     await serve(app, host=settings.api_host, port=settings.api_port, stop=stop_on_signals())
 
 
