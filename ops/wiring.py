@@ -25,15 +25,18 @@ log = structlog.get_logger()
 
 _DAY_MS = 86_400_000
 _PROBE_S = 1.0
+_OBJECTS_PER_COLLECTION = 50_000
 
 
 def spare_the_collector() -> None:
-    """Leave what the imports have made (100,000 objects) out of all later garbage collections.
+    """Leave what the imports have made (100,000 objects) out of all later garbage collections, and have fewer of them.
 
-    A full collection, which stops everything, took 66 ms of CPU in the API, 86 in the projector, 24 in the bridge.
+    A full collection, which stops everything, took 66 ms of CPU in the API, 86 in the projector, 24 in the bridge. And
+    what passes through, a batch's records and rows, dies without a collector: nothing in it forms a cycle.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_OBJECTS_PER_COLLECTION)
 
 
 def run_device_auth(settings: Settings) -> None:
@@ -182,6 +185,7 @@ def rebuild(settings: Settings, on_progress: Callable[[int, int], None]) -> str:
     from projections.rebuild import rebuild
 
     source, options = _projection(settings)
+    spare_the_collector()
     return str(uvloop.run(rebuild(source, options, on_progress=on_progress)))
 
 
