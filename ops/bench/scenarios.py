@@ -92,6 +92,7 @@ class Scenarios:
 
     async def api(self) -> None:
         """`latest` and a day's series, alone and while readings come in."""
+        await run_load(self._way, self._plan(readings=len(self.device_ids)), self._processes)
         day_device, paths = await self._a_day_of_readings()
         latest = [f"/api/v1/devices/{device_id}/latest" for device_id in (*self.device_ids[:50], day_device)]
         plan = self._plan(rate_per_s=_LOAD_DURING_API_PER_S, seconds=600)
