@@ -34,6 +34,10 @@ MAX_RECORDS = 2000
 _CHECK_EVERY_S = 2.0
 _CHECK_IDS_EVERY_S = 10.0
 _GIVE_UP_WITHIN_S = 5.0
+# aiokafka waits for a new assignment, and for a coordinator to commit to, as long as it takes; after an outage of all
+# brokers that has been for ever. A rebalance ends with the session time-out of its slowest member, 10 s.
+_FETCH_WITHIN_S = 30.0
+_LOOK_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -140,13 +144,15 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def _step(self, consumer: Any) -> None:
         if self._tenure != self._projector.tenure:
             await self._begin_tenure(consumer)
-        fetched = await consumer.getmany(timeout_ms=200, max_records=MAX_RECORDS)
+        async with asyncio.timeout(_FETCH_WITHIN_S):
+            fetched = await consumer.getmany(timeout_ms=200, max_records=MAX_RECORDS)
         if fetched and self._tenure == self._projector.tenure and self._follow_on(fetched):
             batch = self._projector.fold({(place.topic, place.partition): some for place, some in fetched.items()})
             await self._hand_on(batch)
         if time.monotonic() > self._next_check_at:
             self._next_check_at = time.monotonic() + _CHECK_EVERY_S
-            await self._look_around(consumer)
+            async with asyncio.timeout(_LOOK_WITHIN_S):
+                await self._look_around(consumer)
 
     def _follow_on(self, fetched: Mapping[Any, Sequence[Any]]) -> bool:
         """Whether these records follow those before; else the tenure ends, and the next fetches them again.
@@ -244,6 +250,7 @@ async def _undisturbed(work: Awaitable[object]) -> None:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task}, timeout=2)
+        task.cancel()
         raise
 
 
