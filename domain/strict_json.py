@@ -34,17 +34,20 @@ def refuse_doubled_keys(raw: bytes) -> None:
     Raises:
         PayloadRejected: one has, or `json` finds that it is no JSON.
     """
+    doubled = False
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal doubled
+        members = dict(pairs)
+        doubled |= len(members) != len(pairs)
+        return members
+
     try:
-        json.loads(raw, object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
+        json.loads(raw, object_pairs_hook=note, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise PayloadRejected("not_json", str(error) or type(error).__name__) from error
-
-
-def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
+    if doubled:
         raise PayloadRejected("doubled_key", "a member stands twice")
-    return members
 
 
 def _refuse_constant(name: str) -> None:

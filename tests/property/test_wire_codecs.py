@@ -111,6 +111,7 @@ def _same(one: Meaning, other: Meaning) -> bool:
 @example(b"\x0b[]")
 @example(b'\xef\xbb\xbf{"boot":"0badcafe"}')
 @example('{"boot":"0badcafe","seq":1,"power_mw":1,"at":1764000000123}'.encode("utf-16"))
+@example(b'{"boot":"0badcafe","seq":1,"seq":1,"power_mw":1,"at":1764000000123}trailing')
 @example(b"[" * 5000)
 @example(b'{"boot":"0badcafe","seq":1,"power_mw":1,"at":1764000000123,"x":' + b"9" * 5000 + b"}")
 @settings(max_examples=2000, suppress_health_check=[HealthCheck.too_slow], deadline=None)
