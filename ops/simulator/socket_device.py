@@ -164,7 +164,8 @@ class SocketDevice:
             client.publish(encode_text(status_topic(self.device_id)), presence, Sent(0, False), retain=True)
             self._client = client
             self._tally.connections += 1
-            self._pump_soon(0)
+            # At once, so that no reading of this moment overtakes those that waited for the connection.
+            self._pump()
             while not client.closed.done():
                 await asyncio.wait({client.closed}, timeout=self._timing.resend_after_s / 4)
                 if self.outbox.mark_overdue(asyncio.get_running_loop().time()):
