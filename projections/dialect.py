@@ -22,6 +22,9 @@ Row = tuple[Any, ...]
 
 LOCK_WAIT_S = 5
 """Short, because whoever waits tries again, and must be able to stop within 10 s."""
+_IDLE_TRANSACTION_S = 4
+"""MariaDB ends a transaction whose owner stands still (a frozen projector), before those who wait for it give up."""
+_MYSQL_IDLE_S = 60
 _SQLITE_PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = NORMAL",
@@ -33,7 +36,7 @@ _SQLITE_PRAGMAS = (
 )
 _ROWS_PER_STATEMENT = 2000
 _MYSQL_TRY_AGAIN = frozenset({1205, 1213, 1412})  # lock wait timeout, deadlock, table changed under a snapshot
-_MYSQL_GONE = frozenset({1040, 1053, 1152, 1158, 1159, 1160, 1161, 1290, 1927, 2002, 2003, 2006, 2013, 2014})
+_MYSQL_GONE = frozenset({1040, 1053, 1152, 1158, 1159, 1160, 1161, 1290, 1927, 2002, 2003, 2006, 2013, 2014, 4031})
 
 
 def is_mysql(bind: Connection | Engine) -> bool:
@@ -70,9 +73,12 @@ def snapshot_engine(url: str) -> Engine:
 
 
 def _prepare_mysql(connection: Any, _record: object) -> None:
+    # MySQL has no time-out for idle transactions, only one for idle connections (the pool makes those anew).
+    mariadb = "MariaDB" in connection.get_server_info()
+    idle = f"idle_transaction_timeout = {_IDLE_TRANSACTION_S}" if mariadb else f"wait_timeout = {_MYSQL_IDLE_S}"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}, lock_wait_timeout = {LOCK_WAIT_S}, "
+            f"SET SESSION {idle}, innodb_lock_wait_timeout = {LOCK_WAIT_S}, lock_wait_timeout = {LOCK_WAIT_S}, "
             "time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
         )
 
@@ -215,6 +221,9 @@ def sole(engine: Engine, work: str) -> Iterator[bool]:
     """Yield whether this process alone does `work` on this database for as long as the context lasts."""
     if is_mysql(engine):
         with engine.connect() as connection:
+            # Its own connection, which may idle for as long as the work takes.
+            connection.detach()
+            connection.execute(text("SET SESSION wait_timeout = 28800"))
             name = f"{str(engine.url.database)[:40]}.{work}"
             held = connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": name}).scalar() == 1
             connection.commit()

@@ -11,6 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from domain.errors import DependencyUnavailable, LogReplaced, PositionFenced, SettingInvalid
 from domain.events import DEAD_LETTERS_TOPIC, REPORTS_TOPIC, dead_letter
@@ -153,6 +154,21 @@ def test_a_second_worker_at_the_same_position_is_fenced_and_writes_nothing(engin
     with pytest.raises(PositionFenced):
         other.commit(batch_of(reading("intruder", seq=2)), positions)
     assert dump(engine) == before
+
+
+def test_a_transaction_whose_owner_stands_still_does_not_hold_up_the_next(engine: Engine, clock: MovableClock) -> None:
+    """As when a projector is frozen in the middle of a commit; SQLite cannot do that: its lock lasts until he wakes."""
+    if "sqlite" in str(engine.url):
+        pytest.skip("SQLite's lock is its owner's until the end")
+    frozen = Store(engine, LIVE, GROUP, clock)
+    positions = begun(frozen, READINGS)
+    with engine.connect() as still:
+        still.execute(LIVE.consumer_positions.update().values(next_offset=LIVE.consumer_positions.c.next_offset + 0))
+        Store(engine, LIVE, GROUP, clock).commit(batch_of(reading()), positions)
+        with pytest.raises(DBAPIError):
+            still.commit()
+            still.execute(LIVE.consumer_positions.select())
+    assert len(dump(engine)["readings"]) == 1
 
 
 def test_tables_rebuilt_to_the_same_offset_fence_all_the_same(engine: Engine, clock: MovableClock) -> None:

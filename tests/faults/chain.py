@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
@@ -84,8 +85,25 @@ class Chain:
             self.world.servers.start(name)
 
     def freeze(self, name: str) -> None:
-        """SIGSTOP: it stands still and knows nothing of it."""
+        """SIGSTOP: it stands still and knows nothing of it.
+
+        Outside a transaction, where the database is SQLite: within one, all others wait until it goes on.
+        """
         self._roles[name].signal(signal.SIGSTOP)
+        while self.world.servers.variant == "embedded" and not self._database_is_writable():
+            self.thaw(name)
+            time.sleep(0.05)
+            self._roles[name].signal(signal.SIGSTOP)
+
+    def _database_is_writable(self) -> bool:
+        path = self.world.settings.resolved_database_url().removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            connection.execute("ROLLBACK")
+            return True
 
     def thaw(self, name: str) -> None:
         """SIGCONT: it goes on as if no time had passed."""
