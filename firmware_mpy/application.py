@@ -1,0 +1,264 @@
+"""Puts the firmware together: the socket, its way to the engine, updates, set-up; and the one way to a restart.
+
+A restart never takes a load away: it waits until the load is off, or, asked for by whoever holds the button, switches
+it off first. Only the watchdog does not ask.
+"""
+
+import asyncio
+
+import button
+import hal
+import release
+from access import http_server, mqtt_server
+from commands import Commands
+from flash_layout import RING_PARTITION, forget_owner, record
+from smart_socket import SmartSocket
+
+WATCHDOG_MS = 30_000
+SET_UP_FOR_S = 600
+_ATTEND_S = 0.1
+_LAST_WORDS_MS = 5_000
+_SETTLE_S = 1
+
+
+class Application:
+    """
+    Args:
+        board: from `board.read_board`.
+        access: an `Access`.
+        started: what `boot.py` has started (`slots.started`), None without updates.
+        trusted: (board, modulus) of the updates, None without.
+        patience: as of `Uplink`.
+    """
+
+    def __init__(
+        self,
+        board: dict,
+        access: "object",
+        started: "object" = None,
+        trusted: "tuple[str, bytes] | None" = None,
+        patience: "dict | None" = None,
+    ) -> None:
+        self._watchdog, self._checks = hal.Watchdog(WATCHDOG_MS), -1
+        self._access, self._started, self._trusted = access, started, trusted
+        self._safe_mode = started is not None and started.safe
+        self._uplink, self._early, self._leaving = None, [], None
+        self._restart_asked = False
+        self.socket = SmartSocket(board, self.tell, hal.was_power_cut(), self._safe_mode)
+        self._board, self._wifi = board, hal.Wifi()
+        self._sets_up = not access.knows_wifi or bool(access.members.get("set_up"))
+        if access.members.get("set_up"):
+            # Once: whatever comes of it, the next start is an ordinary one.
+            access.keep({"set_up": False})
+        self._told = access.members
+        if not self._sets_up:
+            self._wifi.connect(access.members["ssid"], access.members["password"])
+            server = _server(access.members) if access.knows_server else None
+            if server is not None:
+                self._connect(server, patience)
+
+    def _connect(self, server: dict, patience: "dict | None") -> None:
+        from uplink import Uplink
+
+        ring, bases = hal.Flash(RING_PARTITION), record("bases")
+        self._uplink = Uplink(
+            server, ring, bases, self._presence, self._obey, self._wifi.is_connected, patience=patience
+        )
+        self._commands = Commands(record("commands"), self._uplink.clock, self)
+        for event in self._early:
+            self._uplink.connection.report(event)
+        self._early = []
+
+    async def run(self) -> None:
+        """Run, for ever."""
+        parts = [self._attend(), self._listen_to_cable()]
+        updating = []
+        if self._sets_up:
+            parts.append(self._be_set_up())
+        elif self._uplink is not None:
+            parts.append(self._uplink.run())
+            if not self._safe_mode:
+                parts.append(self._measure())
+            updating = self._updating()
+        await asyncio.gather(*parts, *(updating or self._settling()))
+
+    def tell(self, event: dict) -> None:
+        """Tell the engine what has happened."""
+        if self._uplink is None:
+            self._early = self._early[-7:] + [event]  # noqa: RUF005
+            return
+        now_ms = self._uplink.clock.now_ms()
+        if now_ms is not None:
+            event["at"] = now_ms
+        self._uplink.connection.report(event)
+
+    # --- what a command does: see commands.py ----------------------------------------------------------------------
+
+    @property
+    def relay(self) -> bool:
+        """Say whether the load is on."""
+        return self.socket.relay
+
+    def refusal(self, closed: bool) -> str:
+        """Return why the load must not be switched on."""
+        return self.socket.refusal(closed)
+
+    def switch(self, closed: bool) -> None:
+        """Switch the load."""
+        self.socket.switch(closed)
+
+    def identify(self) -> None:
+        """Let the LED be found."""
+        self.socket.identify()
+
+    def configure(self, config: dict, version: int) -> bool:
+        """Take a configuration; whether it holds now, and if so, say so."""
+        taken = self.socket.configure(config, version)
+        if taken:
+            self._uplink.connection.renew_presence()
+        return taken
+
+    def restart(self) -> None:
+        """Restart as soon as everything is told, and the load is off."""
+        self._restart_asked = True
+
+    def _obey(self, payload: memoryview) -> "dict | None":
+        return self._commands.obey(payload)
+
+    def _presence(self) -> dict:
+        return {"firmware": release.VERSION, "config": self.socket.configuration.version}
+
+    # --- the parts -------------------------------------------------------------------------------------------------
+
+    async def _attend(self) -> None:
+        while True:
+            self.socket.state["online"] = self._uplink is not None and self._uplink.connection.online
+            self.socket.state["set_up"] = self._sets_up
+            self.socket.attend()
+            # Fed only while the interrupt goes on, too.
+            if self.socket.checks != self._checks:
+                self._checks = self.socket.checks
+                self._watchdog.feed()
+            if self._access.members is not self._told and self._access.knows_wifi and self._access.knows_server:
+                self._restart_asked = True
+            if self._leaving is None and (self._restart_asked or self.socket.asked_for):
+                self._leaving = asyncio.create_task(self._leave())
+            await asyncio.sleep(_ATTEND_S)
+
+    async def _measure(self) -> None:
+        socket, due = self.socket, hal.ticks_ms()
+        while True:
+            socket.changed.clear()
+            reading = socket.reading()
+            if reading is None:
+                # The meter has said nothing yet, or any more.
+                await asyncio.sleep(_SETTLE_S)
+                due = hal.ticks_ms()
+                continue
+            reading["rssi_dbm"] = self._wifi.rssi_dbm()
+            socket.keep(self._uplink.delivery.add, reading)
+            due = hal.ticks_add(due, socket.interval_ms)
+            left_ms = hal.ticks_diff(due, hal.ticks_ms())
+            if left_ms < 0 or left_ms > socket.interval_ms:
+                due, left_ms = hal.ticks_ms(), 0
+            try:
+                await asyncio.wait_for(socket.changed.wait(), left_ms / 1000)
+            except asyncio.TimeoutError:  # noqa: UP041
+                continue
+            # What flows now is measured first.
+            await asyncio.sleep(_SETTLE_S)
+            due = hal.ticks_ms()
+
+    async def _leave(self) -> None:
+        asked_for = self.socket.asked_for
+        if asked_for == button.RESET:
+            forget_owner()
+        elif asked_for == button.SET_UP:
+            self._access.keep({"set_up": True})
+        elif self._uplink is not None:
+            await self._uplink.connection.reported(_LAST_WORDS_MS)
+        while self.socket.relay:  # noqa: ASYNC110
+            await asyncio.sleep(_ATTEND_S)
+        self._restart()
+
+    def _may_restart(self) -> bool:
+        return not self.socket.relay
+
+    def _restart(self) -> None:
+        self.socket.rest()
+        if self._started is not None and not self._started.on_trial:
+            from firmware_start import open_slots
+
+            open_slots().settle()
+        hal.restart()
+
+    def _info(self) -> list:
+        return [b"WattAway", release.VERSION.encode(), b"ESP32", self._board["name"].encode()]
+
+    async def _listen_to_cable(self) -> None:
+        from set_up_serial import SerialSetUp
+
+        await SerialSetUp(self._access, self._wifi, self._info(), self.socket.identify).run()
+
+    async def _be_set_up(self) -> None:
+        from set_up_ble import BleSetUp
+
+        set_up = BleSetUp(self._access, self._wifi, self._info(), self.socket.identify)
+        self.socket.on_press = set_up.authorize
+        try:
+            await asyncio.wait_for(set_up.run(), SET_UP_FOR_S if self._access.knows_wifi else None)
+        except asyncio.TimeoutError:  # noqa: UP041
+            pass
+        # Whoever set it up stands in front of it.
+        self.socket.switch(False)
+        self._restart()
+
+    def _settling(self) -> list:
+        """Return what lets a start without updates succeed: else three restarts in years would end in safe mode."""
+        if self._started is None or self._started.on_trial:
+            return []
+        from firmware_start import open_slots
+        from health import settle_later
+
+        return [settle_later(open_slots())]
+
+    def _updating(self) -> list:
+        http = self._access.members.get("http")
+        if self._started is None or not self._trusted or not http:
+            return []
+        from firmware_start import open_slots
+        from health import Health
+        from http_client import HttpClient
+        from packet_stream import tls_context
+        from update import Updates
+
+        host, port, is_tls = http_server(http)
+        authority = self._access.members.get("ca")
+        if is_tls and not authority:
+            return []
+        slots, connection, delivery = open_slots(), self._uplink.connection, self._uplink.delivery
+        client = HttpClient(
+            (host, port), self._access.members["token"], tls_context(authority.encode()) if is_tls else None
+        )
+        updates = Updates(slots, client, self._trusted, release.COUNTER, self.tell, self._may_restart, self._restart)
+        signs = {"connected": lambda: connection.connections > 0, "receipted": lambda: delivery.receipts > 0}
+        signs["metered"] = lambda: self.socket.reading() is not None
+        health = Health(slots, self._started, (release.VERSION, release.COUNTER), signs, self.tell)
+        return [health.run(self._may_restart, self._restart), updates.run()]
+
+
+def _server(members: dict) -> "dict | None":
+    """Return what `Uplink` wants of what the access says; None if it wants TLS, but no certificate could be checked."""
+    host, port, is_tls = mqtt_server(members["mqtt"])
+    server = {"host": host, "port": port, "device_id": members["device_id"], "token": members["token"]}
+    if is_tls:
+        if not members.get("ca"):
+            return None
+        server["ca"] = members["ca"].encode()
+    if members.get("ntp") is not None:
+        server["ntp"] = members["ntp"]
+    if members.get("http"):
+        web_host, web_port, is_web_tls = http_server(members["http"])
+        if web_host == host and not is_web_tls:
+            server["web_port"] = web_port
+    return server

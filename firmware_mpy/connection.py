@@ -1,0 +1,161 @@
+"""Keeps the socket connected: logs in, subscribes, says that it is online, sends, and starts over with a growing pause.
+
+Nothing in here knows the relay: whatever the network does, the load stays as it is.
+"""
+
+import asyncio
+import gc
+import json
+
+import hal
+from mqtt import LinkLost
+
+FIRST_PAUSE_MS = 1_000
+LONGEST_PAUSE_MS = 60_000
+_STABLE_MS = 30_000
+_REPORTS_MAX = 16
+
+
+class Connection:
+    """
+    Args:
+        device_id: names the topics.
+        new_link: called with (will, on_message); a `Link` that is not open yet.
+        delivery: a `Delivery`.
+        presence: called without arguments; the members of an online presence besides `online`.
+        obey: called with a command's payload; the answer (a dict) or None.
+        ready: awaited before each attempt: until there is a network, and for TLS the time. Whether that took waiting:
+            then the pauses begin anew.
+
+    Attributes:
+        online: whether the engine has been told so over the present connection.
+        connections: how many stood so far.
+        last_error: why the last one ended or was not made.
+    """
+
+    def __init__(
+        self,
+        device_id: str,
+        new_link: "object",
+        delivery: "object",
+        presence: "object",
+        obey: "object",
+        ready: "object" = None,
+    ) -> None:
+        self._status, self._data = f"devices/{device_id}/status", f"devices/{device_id}/data"
+        self._commands, self._receipts = f"devices/{device_id}/commands", f"devices/{device_id}/receipts"
+        self._new_link, self._delivery, self._presence, self._obey = new_link, delivery, presence, obey
+        self._ready = ready
+        self._link = None
+        self._reports, self._reported = [], asyncio.Event()
+        self._pause_ms = FIRST_PAUSE_MS
+        self._present = False
+        self.online = False
+        self.connections = 0
+        self.last_error = None
+
+    def report(self, members: dict) -> None:
+        """Send a report on the status topic, also after a new connection; of more than 16 waiting the oldest goes."""
+        if len(self._reports) >= _REPORTS_MAX:
+            self._reports.pop(0)
+        self._reports.append(members)
+        self._reported.set()
+
+    def renew_presence(self) -> None:
+        """Say again that it is online, since its firmware or configuration is another one now."""
+        self._present = False
+        self._reported.set()
+
+    async def reported(self, within_ms: int) -> bool:
+        """Wait until every report has been acknowledged, as before a restart; whether that was in time."""
+        began = hal.ticks_ms()
+        while self._reports and hal.ticks_diff(hal.ticks_ms(), began) < within_ms:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return not self._reports
+
+    async def run(self) -> None:
+        """Connect, for ever."""
+        while True:
+            if self._ready is not None and await self._ready():
+                self._pause_ms = FIRST_PAUSE_MS
+            # What the last connection left is given back in one piece before the next one asks for memory.
+            gc.collect()
+            began = hal.ticks_ms()
+            try:
+                await self._connect_once()
+            except Exception as error:
+                # Whatever it is, also a want of memory: a socket that no longer tries is lost to its owner.
+                self.last_error = str(error) if isinstance(error, LinkLost) else f"{error!r}"
+            finally:
+                self.online = False
+                self._close("closed")
+            if hal.ticks_diff(hal.ticks_ms(), began) > _STABLE_MS:
+                self._pause_ms = FIRST_PAUSE_MS
+            await asyncio.sleep(self._next_pause_ms() / 1000)
+
+    def _next_pause_ms(self) -> int:
+        """Return a random pause of half to all of the present one, and double that one."""
+        pause_ms, self._pause_ms = self._pause_ms, min(2 * self._pause_ms, LONGEST_PAUSE_MS)
+        chance = int.from_bytes(hal.random_bytes(2), "big")
+        return pause_ms // 2 + (pause_ms // 2 * chance >> 16)
+
+    async def _connect_once(self) -> None:
+        self._link = link = self._new_link((self._status, b'{"online":false}'), self._take)
+        await link.open()
+        self._present = False
+        await link.subscribe([(self._commands, 1), (self._receipts, 0)])
+        self.connections += 1
+        tasks = [asyncio.create_task(self._until_lost(part)) for part in (self._send_reports, self._send_readings)]
+        try:
+            self.last_error = await link.ended()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _until_lost(self, part: "object") -> None:
+        try:
+            await part()
+        except LinkLost:
+            return
+        except Exception as error:
+            # A defect in here must not leave the socket connected and silent.
+            self._close(f"{error!r}")
+
+    async def _send_readings(self) -> None:
+        link = self._link
+
+        async def publish(payload: "memoryview") -> None:
+            await link.publish(self._data, payload)
+
+        await self._delivery.send(publish)
+
+    async def _send_reports(self) -> None:
+        link = self._link
+        while True:
+            if not self._present:
+                self._present = True
+                members = {"online": True}
+                members.update(self._presence())
+                await link.publish(self._status, json.dumps(members).encode(), retain=True)
+                self.online = True
+            elif self._reports:
+                members = self._reports[0]
+                await link.publish(self._status, json.dumps(members).encode())
+                if self._reports and self._reports[0] is members:
+                    self._reports.pop(0)
+            else:
+                self._reported.clear()
+                await self._reported.wait()
+
+    def _take(self, topic: str, payload: memoryview) -> None:
+        if topic == self._receipts:
+            self._delivery.take_receipt(payload)
+            self._pause_ms = FIRST_PAUSE_MS
+        elif topic == self._commands:
+            answer = self._obey(payload)
+            if answer is not None:
+                self.report(answer)
+
+    def _close(self, why: str) -> None:
+        if self._link is not None:
+            self._link.close(why)

@@ -1,0 +1,135 @@
+"""GET over HTTP/1.1 or HTTPS, for downloads: one connection a request, read in pieces, no wait without an end."""
+
+import asyncio
+
+LINE_BYTES_MAX = 1024
+HEADERS_MAX = 64
+ANSWER_S = 15
+
+
+class HttpFailed(Exception):
+    """No answer, or none that can be read; trying again may help. The first argument says why."""
+
+
+class Response:
+    """What the server answers.
+
+    Attributes:
+        status: such as 200.
+        headers: by lower-case name.
+        remaining: bytes of the body that were not read yet.
+    """
+
+    def __init__(self, status: int, headers: dict, stream: "object") -> None:
+        self.status, self.headers, self._stream = status, headers, stream
+        self.remaining = _length(headers)
+
+    async def readinto(self, buffer: memoryview) -> int:
+        """Fill as much of `buffer` as comes at once; 0 at the end of the body. Raises HttpFailed."""
+        if not self.remaining:
+            return 0
+        wanted = buffer[: min(len(buffer), self.remaining)]
+        count = await _in_time(self._stream.readinto(wanted))
+        if not count:
+            raise HttpFailed("cut off")
+        self.remaining -= count
+        return count
+
+    async def text(self, most: int) -> bytes:
+        """Return the whole body. Raises HttpFailed, also if it is longer than `most`."""
+        if self.remaining > most:
+            raise HttpFailed("too long")
+        content = memoryview(bytearray(self.remaining))
+        at = 0
+        while self.remaining:
+            at += await self.readinto(content[at:])
+        return bytes(content)
+
+    def close(self) -> None:
+        """End the connection."""
+        try:
+            self._stream.s.close()
+        except OSError:
+            return
+
+
+class HttpClient:
+    """
+    Args:
+        server: (host, port).
+        token: the device's own, shown with every request.
+        tls: an `ssl.SSLContext` that checks the certificate, or None for plain HTTP.
+        server_name: name that the certificate must bear; the host unless given.
+    """
+
+    def __init__(
+        self, server: "tuple[str, int]", token: str, tls: "object" = None, server_name: "str | None" = None
+    ) -> None:
+        self._server, self._token, self._tls = server, token, tls
+        self._server_name = server_name or server[0]
+
+    async def get(self, path: str, headers: "dict | None" = None) -> Response:
+        """Return the answer; it must be closed. Raises HttpFailed."""
+        try:
+            name = self._server_name if self._tls else None
+            opening = asyncio.open_connection(self._server[0], self._server[1], ssl=self._tls, server_hostname=name)
+            stream, _ = await _in_time(opening)
+        except (ValueError, MemoryError) as error:
+            raise HttpFailed("connect: " + repr(error)) from None
+        try:
+            stream.write(self._request(path, headers or {}))
+            await _in_time(stream.drain())
+            status = await _status(stream)
+            return Response(status, await _headers(stream), stream)
+        except BaseException:
+            stream.s.close()
+            raise
+
+    def _request(self, path: str, headers: dict) -> bytes:
+        lines = ["GET " + path + " HTTP/1.1", "Host: " + self._server_name, "Authorization: Bearer " + self._token]
+        lines += ["Connection: close", "Accept-Encoding: identity"]
+        lines += [name + ": " + headers[name] for name in headers]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+async def _in_time(waiting: "object") -> "object":
+    try:
+        return await asyncio.wait_for(waiting, ANSWER_S)
+    except asyncio.TimeoutError:  # noqa: UP041
+        raise HttpFailed("no answer in time") from None
+    except OSError as error:
+        raise HttpFailed(repr(error)) from None
+
+
+async def _line(stream: "object") -> bytes:
+    line = await _in_time(stream.readline())
+    if len(line) > LINE_BYTES_MAX or not line.endswith(b"\n"):
+        raise HttpFailed("cut off")
+    return line.strip()
+
+
+async def _status(stream: "object") -> int:
+    """Return the status of the first line. Source: RFC 9112, section 4."""
+    parts = (await _line(stream)).split(b" ", 2)
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or len(parts[1]) != 3 or not parts[1].isdigit():
+        raise HttpFailed("no HTTP")
+    return int(parts[1])
+
+
+async def _headers(stream: "object") -> dict:
+    found = {}
+    for _ in range(HEADERS_MAX):
+        line = await _line(stream)
+        if not line:
+            return found
+        name, _, value = line.partition(b":")
+        found[name.decode().lower()] = value.strip().decode()
+    raise HttpFailed("too many headers")
+
+
+def _length(headers: dict) -> int:
+    """Return how long the body is; only bodies that say so are read."""
+    told = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not told.isdigit() or len(told) > 9:
+        raise HttpFailed("no Content-Length")
+    return int(told)

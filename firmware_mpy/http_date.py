@@ -1,0 +1,51 @@
+"""The time from the engine's own web server: the `Date` that every HTTP answer bears; for networks without NTP.
+
+Source: RFC 9110, section 6.6.1, "Date", and 5.6.7, IMF-fixdate.
+"""
+
+import asyncio
+
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_DAYS_BEFORE = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
+_HEAD_MAX = 1024
+
+
+def date_ms(text: str) -> "int | None":
+    """Return ms since 1970 of a text like `Sun, 06 Nov 1994 08:49:37 GMT`, or None if it is no such text."""
+    if len(text) != 29 or text[3:5] != ", " or text[25:] != " GMT" or text[19] != ":" or text[22] != ":":
+        return None
+    month = _MONTHS.find(text[8:11])
+    numbers = (text[5:7], text[12:16], text[17:19], text[20:22], text[23:25])
+    if month % 3 or not all(digit in "0123456789" for number in numbers for digit in number):
+        return None
+    day, year, hour, minute, second = [int(number) for number in numbers]
+    if not (1970 <= year <= 2100 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
+        return None
+    return (_days(year, month // 3, day) * 86_400 + hour * 3600 + minute * 60 + second) * 1000
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Return the days from 1970 to that one; `month` counts from 0."""
+    before = year - 1 if month < 2 else year
+    leaps = (before // 4 - before // 100 + before // 400) - 477
+    return (year - 1970) * 365 + leaps + _DAYS_BEFORE[month] + day - 1
+
+
+async def ask(server: "tuple[str, int]") -> "int | None":
+    """Return what an HTTP server says the time is, in ms since 1970, or None. Raises OSError."""
+    reader, writer = await asyncio.open_connection(server[0], server[1])
+    try:
+        writer.write(f"HEAD / HTTP/1.1\r\nHost: {server[0]}\r\nConnection: close\r\n\r\n".encode())
+        await writer.drain()
+        taken = 0
+        while taken < _HEAD_MAX:
+            line = await reader.readline()
+            taken += len(line)
+            if line in (b"", b"\r\n"):
+                return None
+            if line[:5].lower() == b"date:":
+                return date_ms(str(line[5:], "ascii").strip())
+        return None
+    finally:
+        writer.close()
+        await writer.wait_closed()

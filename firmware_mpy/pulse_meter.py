@@ -1,0 +1,72 @@
+"""Meters that tell power by the rate of pulses on CF, and current or voltage, whichever SEL asks for, by that on CF1.
+
+A factor is what one pulse a second means in millionths: µW, µA, µV. So pulses x factor / window in ms is mW, mA, mV,
+and one CF pulse is `power` factor mW·ms of energy: whole numbers all the way.
+"""
+
+import hal
+
+# Current and voltage take turns; the first window after the turn is mixed and thrown away.
+TURN_WINDOWS = 3
+WINDOW_MIN_MS = 500
+
+
+def rate(pulses: int, factor: int, window_ms: int) -> int:
+    """Return mW, mA or mV of `pulses` in `window_ms`, rounded."""
+    return (pulses * factor + window_ms // 2) // window_ms
+
+
+class PulseMeter:
+    """A BL0937 or HLW8012.
+
+    Args:
+        cf: the counter at CF; cf1: the one at CF1.
+        select_voltage: the output at SEL: active = CF1 tells the voltage, else the current.
+        factors: (power, current, voltage) as in the module's text.
+        now: the ticks of the HAL in ms.
+    """
+
+    def __init__(self, cf: "object", cf1: "object", select_voltage: "object", factors: tuple, now: int) -> None:
+        self._cf = cf
+        self._cf1 = cf1
+        self._select = select_voltage
+        self._factors = factors
+        self._since = now
+        self._windows = 0
+        self._of_voltage = True
+        self._current_ma = None
+        self._voltage_mv = None
+        select_voltage.set(True)
+        cf.take()
+        cf1.take()
+
+    def sample(self, now: int) -> "tuple | None":
+        """Return (voltage_mv, current_ma, power_mw, energy_mw_ms) of the window that ends now.
+
+        None if the window is still too short. Voltage and current are None until they had their turn, and as old as
+        their last turn afterwards.
+        """
+        window_ms = hal.ticks_diff(now, self._since)
+        if window_ms < WINDOW_MIN_MS:
+            return None
+        self._since = now
+        pulses = self._cf.take()
+        if not pulses:
+            # Without power the current of an earlier turn does not flow any more.
+            self._current_ma = 0
+        self._take_turns(self._cf1.take(), window_ms)
+        power, _, _ = self._factors
+        return self._voltage_mv, self._current_ma, rate(pulses, power, window_ms), pulses * power
+
+    def _take_turns(self, pulses: int, window_ms: int) -> None:
+        self._windows += 1
+        if self._windows > 1:
+            _, current, voltage = self._factors
+            if self._of_voltage:
+                self._voltage_mv = rate(pulses, voltage, window_ms)
+            else:
+                self._current_ma = rate(pulses, current, window_ms)
+        if self._windows == TURN_WINDOWS:
+            self._of_voltage = not self._of_voltage
+            self._select.set(self._of_voltage)
+            self._windows = 0

@@ -1,0 +1,86 @@
+"""The load's switch: how it is left over restarts and power cuts, and that no trip is forgotten on the way.
+
+Only a person, a command, or the protection moves it. A restart that is no power cut (watchdog, update) brings back
+what was before; after a power cut the configuration's `power_on` decides. If the power goes again within a minute of
+each of three starts, the relay stays open: such a load takes the mains with it, and would do so for ever.
+"""
+
+import struct
+
+OUTAGES_MAX = 3
+STEADY_AFTER_MS = 60_000
+POWER_ON_DEFAULT = "last"
+_STATE = "<BBB"
+
+
+class Relay:
+    """
+    Args:
+        pin: drives it; active is closed.
+        record: keeps it, with slots of 16 bytes: 500 saves wear each of its sectors once.
+
+    Attributes:
+        tripped: the cause of the latched trip (`protection.NAMES`), 0 if there is none.
+        outages: power cuts in a row that came within a minute of the start.
+    """
+
+    def __init__(self, pin: "object", record: "object") -> None:
+        self._pin, self._record = pin, record
+        kept = record.load() or b""
+        known = len(kept) == struct.calcsize(_STATE)
+        wanted, self.tripped, self.outages = struct.unpack(_STATE, kept) if known else (0, 0, 0)
+        self._wanted = bool(wanted)
+        self._saved = bytes(kept)
+
+    @property
+    def closed(self) -> bool:
+        """Say how the relay is driven."""
+        return self._pin.is_active()
+
+    def open_at_once(self) -> None:
+        """Open it; safe in an interrupt. Keep what that means by `trip`."""
+        self._pin.set(False)
+
+    def start(self, power_on: "str | None", was_power_cut: bool) -> bool:
+        """Bring the relay to where it belongs after a start; whether it is closed then."""
+        if was_power_cut:
+            self.outages = min(self.outages + 1, 255)
+        closed = self._wanted
+        if was_power_cut and power_on in ("on", "off"):
+            closed = power_on == "on"
+        self._wanted = closed = closed and not self.tripped and not self.is_given_up
+        # Before the load can take the mains down.
+        self._save()
+        self._pin.set(closed)
+        return closed
+
+    @property
+    def is_given_up(self) -> bool:
+        """Say whether the power went soon after each of the last three starts."""
+        return self.outages > OUTAGES_MAX
+
+    def steady(self) -> None:
+        """The power has stayed for `STEADY_AFTER_MS`."""
+        if self.outages:
+            self.outages = 0
+            self._save()
+
+    def switch(self, closed: bool) -> None:
+        """Drive it, and keep that. Raises OSError if it cannot be kept; it is driven all the same."""
+        self._pin.set(closed)
+        self._wanted = closed
+        if closed:
+            self.outages = 0
+        self._save()
+
+    def trip(self, cause: int) -> None:
+        """The protection has opened it because of `cause`, or (0) somebody cleared that: it stays open."""
+        self._pin.set(False)
+        self._wanted, self.tripped = False, cause
+        self._save()
+
+    def _save(self) -> None:
+        state = struct.pack(_STATE, self._wanted, self.tripped, self.outages)
+        if state != self._saved:
+            self._record.save(state)
+            self._saved = state

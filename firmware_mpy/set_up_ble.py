@@ -1,0 +1,89 @@
+"""Set-up over BLE: Improv's service, in a start of the socket that is for nothing else.
+
+BLE and TLS together do not fit into the memory of an ESP32 without PSRAM, so BLE is left by a restart.
+"""
+
+import asyncio
+
+import hal
+from improv import (
+    AUTHORIZATION_REQUIRED,
+    CAN_IDENTIFY,
+    CAN_SCAN,
+    CAN_TELL_INFO,
+    CAPABILITIES_UUID,
+    COMMAND_UUID,
+    ERROR_UUID,
+    INVALID_RPC,
+    NO_ERROR,
+    PROVISIONED,
+    RESULT_UUID,
+    SERVICE_UUID,
+    STATE_UUID,
+    BadFrame,
+    CommandParts,
+    advertisement,
+    checksum,
+    unpack_ble,
+)
+from set_up import SetUp
+
+_CAPABILITIES = CAN_IDENTIFY | CAN_TELL_INFO | CAN_SCAN
+_POLL_S = 0.1
+_WAITING_MAX = 8
+# By the kinds of packets: state, error, command, result; the capabilities behind them.
+_CHARACTERISTICS = (
+    (STATE_UUID, False),
+    (ERROR_UUID, False),
+    (COMMAND_UUID, True),
+    (RESULT_UUID, False),
+    (CAPABILITIES_UUID, False),
+)
+_STATE, _RESULT, _CAPABILITY = 0, 3, 4
+
+
+class BleSetUp:
+    """
+    Args:
+        access, wifi, info, identify: as of `SetUp`.
+    """
+
+    def __init__(self, access: "object", wifi: "object", info: list, identify: "object") -> None:
+        self._waiting, self._parts = [], CommandParts()
+        self._server = hal.GattServer(SERVICE_UUID, _CHARACTERISTICS, self._take, self._parts.forget)
+        self._set_up = SetUp(access, wifi, info, identify, self._tell, True)
+        self._server.set(_CAPABILITY, bytes([_CAPABILITIES]))
+        self._server.set(1, bytes([NO_ERROR]))
+        self._tell(_STATE + 1, bytes([AUTHORIZATION_REQUIRED]))
+
+    def authorize(self) -> None:
+        """The button was pressed."""
+        self._set_up.authorize()
+
+    async def run(self) -> None:
+        """Obey until the socket has joined a Wi-Fi."""
+        while self._set_up.state != PROVISIONED:
+            self._set_up.revoke_if_due()
+            if self._waiting:
+                await self._obey(self._waiting.pop(0))
+            else:
+                await asyncio.sleep(_POLL_S)
+
+    async def _obey(self, frame: bytes) -> None:
+        try:
+            command, data = unpack_ble(frame)
+        except BadFrame:
+            self._set_up.refuse(INVALID_RPC)
+            return
+        await self._set_up.obey(command, data)
+
+    def _take(self, written: bytes) -> None:
+        frame = self._parts.feed(written)
+        if frame is not None and len(self._waiting) < _WAITING_MAX:
+            self._waiting.append(frame)
+
+    def _tell(self, kind: int, data: bytes) -> None:
+        index = kind - 1
+        self._server.set(index, data + bytes([checksum(data)]) if index == _RESULT else data)
+        if index == _STATE:
+            self._server.advertise(advertisement(data[0], _CAPABILITIES))

@@ -1,0 +1,20 @@
+"""The firmware's modules are importable in CPython too, on top of the simulated hardware."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.firmware.micropython import FIRMWARE, HARDWARE, SIM, Worker
+
+# In this order, so that the simulated `hal` is found before the board's.
+sys.path.extend(str(folder) for folder in (HARDWARE, FIRMWARE, SIM) if str(folder) not in sys.path)
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    """One MicroPython process for a file: the modules of all of them would not leave its small heap much."""
+    with Worker() as running:
+        yield running
