@@ -1,16 +1,25 @@
 """The AsyncAPI 3 document of the Kafka topics and the MQTT channels, from the types of the domain.
 
-Seen from WattAway: it receives what devices send, and sends events to Kafka and receipts to devices.
+Seen from WattAway: it receives what devices send, and sends events to Kafka and receipts and commands to devices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from api.json_schemas import asyncapi_schemas
+from api.json_schemas import asyncapi_schemas, lifecycle_name
+from domain.command_wire import WireCommand
 from domain.device_ids import DEVICE_ID_PATTERN
-from domain.events import DEAD_LETTERS_TOPIC, EVENT_TYPES, READINGS_TOPIC, REPORTS_TOPIC, TOPIC_EVENTS
+from domain.events import (
+    DEAD_LETTERS_TOPIC,
+    EVENT_TYPES,
+    LIFECYCLE_TOPIC,
+    READINGS_TOPIC,
+    REPORTS_TOPIC,
+    TOPIC_EVENTS,
+)
+from domain.lifecycle.mapping import LIFECYCLE_EVENTS
 from domain.wire import (
     MAX_READINGS_PER_PAYLOAD,
     CommandReport,
@@ -18,6 +27,7 @@ from domain.wire import (
     PresenceReport,
     Receipt,
     WireReading,
+    commands_topic,
     data_topic,
     receipts_topic,
     status_topic,
@@ -29,6 +39,14 @@ _TOPIC_TITLES = {
     READINGS_TOPIC: ("readings", "Every reading that was accepted, once per `ce_source` and `ce_id`."),
     REPORTS_TOPIC: ("reports", "What devices say about themselves: presence, ends of commands, events such as trips."),
     DEAD_LETTERS_TOPIC: ("deadLetters", "Input that could not be taken: why, from where, and its bytes."),
+    LIFECYCLE_TOPIC: (
+        "lifecycle",
+        "What people and the engine decided: accounts, tenants, devices, commands, denials.",
+    ),
+}
+_TOPIC_MESSAGES: Mapping[str, Sequence[str]] = {
+    **{topic: [kind.__name__ for kind in kinds] for topic, kinds in TOPIC_EVENTS.items()},
+    LIFECYCLE_TOPIC: [lifecycle_name(name) for name in LIFECYCLE_EVENTS],
 }
 
 
@@ -70,6 +88,13 @@ _MQTT_CHANNELS = (
         (Receipt,),
         "send",
     ),
+    _MqttChannel(
+        "deviceCommands",
+        commands_topic(_DEVICE),
+        "QoS 1, never retained. Done once per id, unless it has expired, and answered on the status topic.",
+        (WireCommand,),
+        "send",
+    ),
 )
 
 
@@ -109,11 +134,11 @@ def _channels(prefix: str) -> dict[str, Any]:
 
 
 def _operations() -> dict[str, Any]:
-    appended = [("append", "send", name, TOPIC_EVENTS[topic]) for topic, (name, _) in _TOPIC_TITLES.items()]
-    carried = [(channel.action, channel.action, channel.name, channel.payloads) for channel in _MQTT_CHANNELS]
+    appended = [("append", "send", name, _TOPIC_MESSAGES[topic]) for topic, (name, _) in _TOPIC_TITLES.items()]
+    carried = [(channel.action, channel.action, channel.name, _names(channel.payloads)) for channel in _MQTT_CHANNELS]
     return {
-        f"{verb}{name[0].upper()}{name[1:]}": _operation(action, name, types)
-        for verb, action, name, types in appended + carried
+        f"{verb}{name[0].upper()}{name[1:]}": _operation(action, name, messages)
+        for verb, action, name, messages in appended + carried
     }
 
 
@@ -122,7 +147,7 @@ def _kafka_channel(prefix: str, topic: str, description: str) -> dict[str, Any]:
         "address": prefix + topic,
         "description": description,
         "servers": [{"$ref": "#/servers/kafka"}],
-        "messages": _message_refs(TOPIC_EVENTS[topic]),
+        "messages": _message_refs(_TOPIC_MESSAGES[topic]),
         "bindings": {"kafka": {"topic": prefix + topic}},
     }
 
@@ -133,19 +158,23 @@ def _mqtt_channel(channel: _MqttChannel) -> dict[str, Any]:
         "description": channel.description,
         "servers": [{"$ref": "#/servers/mqtt"}],
         "parameters": {"deviceId": {"description": f"The device's id: {DEVICE_ID_PATTERN}"}},
-        "messages": _message_refs(channel.payloads),
+        "messages": _message_refs(_names(channel.payloads)),
     }
 
 
-def _message_refs(types: Iterable[type[Any]]) -> dict[str, Any]:
-    return {kind.__name__: {"$ref": f"#/components/messages/{kind.__name__}"} for kind in types}
+def _names(types: Iterable[type[Any]]) -> list[str]:
+    return [kind.__name__ for kind in types]
 
 
-def _operation(action: str, channel: str, types: Iterable[type[Any]]) -> dict[str, Any]:
+def _message_refs(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/messages/{name}"} for name in names}
+
+
+def _operation(action: str, channel: str, messages: Iterable[str]) -> dict[str, Any]:
     return {
         "action": action,
         "channel": {"$ref": f"#/channels/{channel}"},
-        "messages": [{"$ref": f"#/channels/{channel}/messages/{kind.__name__}"} for kind in types],
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages],
     }
 
 
@@ -162,6 +191,7 @@ def _messages() -> dict[str, Any]:
         }
         for event, name in EVENT_TYPES.items()
     }
+    messages |= {lifecycle_name(name): _lifecycle_message(name) for name in LIFECYCLE_EVENTS}
     for kind in sorted(wire, key=lambda kind: kind.__name__):
         messages[kind.__name__] = {
             "name": kind.__name__,
@@ -170,6 +200,19 @@ def _messages() -> dict[str, Any]:
             "payload": _payload(kind),
         }
     return messages
+
+
+def _lifecycle_message(event_type: str) -> dict[str, Any]:
+    name = lifecycle_name(event_type)
+    key = "The device's id where the event has one, else the aggregate's id."
+    return {
+        "name": event_type,
+        "title": name,
+        "contentType": "application/json",
+        "headers": _cloud_event_headers(event_type),
+        "payload": {"$ref": f"#/components/schemas/{name}"},
+        "bindings": {"kafka": {"key": {"type": "string", "description": key}}},
+    }
 
 
 def _payload(kind: type[Any]) -> dict[str, Any]:

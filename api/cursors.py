@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from sqlalchemy import Row
 
 from domain.errors import InvalidInput
 
 Keys = TypeVar("Keys")
+RowKey = TypeVar("RowKey", bound=NamedTuple)
 
 
 def encode_cursor(keys: object) -> str:
@@ -33,3 +36,15 @@ def decode_cursor(token: str, shape: type[Keys]) -> Keys:
         return msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=shape)
     except (UnicodeEncodeError, binascii.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidInput("cursor", "`cursor` is not one that this route gave out") from error
+
+
+def cut_page(rows: Sequence[Row[Any]], limit: int, key: type[RowKey]) -> tuple[Sequence[Row[Any]], RowKey | None]:
+    """The rows of a page, and the key of the last one if more follow.
+
+    Args:
+        rows: up to `limit` + 1 of them, in their order; the one too many tells that more follow.
+        key: its members are the columns by which they are ordered.
+    """
+    shown = rows[:limit]
+    more = len(rows) > limit
+    return shown, key._make(getattr(shown[-1], name) for name in key._fields) if more else None

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from api.bucket_series import buckets_between, quarters_with_readings
 from api.buckets import QUARTER_MS, Bucket, Resolution, to_point
-from api.problems import unknown_device
+from api.problems import no_reading
 from api.queries import find_device_ref
 from api.services import Services
 from api.time_ranges import TimeRange, day_starts_ms, format_instant, local_day
@@ -53,7 +53,7 @@ async def daily_document(services: Services, device_id: str, first: date, last: 
     """The JSON document of the days from `first` to `last`.
 
     Raises:
-        NotFound: no such device.
+        NotFound: it has not sent a reading yet.
     """
     now_ms = services.clock.now_ms()
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
@@ -89,12 +89,12 @@ def days_of(connection: Connection, device_id: str, wanted: _Days) -> dict[date,
     """The JSON of every day in `wanted` that has readings.
 
     Raises:
-        NotFound: no such device.
+        NotFound: it has not sent a reading yet.
     """
     model = read_model()
     device_ref = find_device_ref(connection, model, device_id)
     if device_ref is None:
-        raise unknown_device(device_id)
+        raise no_reading(device_id)
     zone = wanted.zone
     window = TimeRange(day_starts_ms(wanted.first, zone), day_starts_ms(wanted.last + timedelta(days=1), zone))
     quarters = quarters_with_readings(connection, model, device_ref, window)

@@ -20,6 +20,11 @@ READING: dict[str, Any] = {
 }
 DEVICE: dict[str, Any] = {
     "device_id": "kitchen-kettle",
+    "name": "Kettle",
+    "location": "Kitchen",
+    "tenant_id": "7c1f2c52-8a35-4d0c-9a6b-5a2f7b1d9e10",
+    "may": ["see", "switch", "configure", "describe", "rotate_token"],
+    "config_desired_version": 7,
     "online": True,
     "last_seen_at": "2026-11-23T17:00:00.210Z",
     "first_seen_at": "2026-11-01T08:00:00.000Z",

@@ -1,4 +1,4 @@
-"""The fleet at a glance: how many devices are there, what they draw, what they used today."""
+"""Somebody's devices at a glance: how many are there, what they draw, what they used today."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sqlalchemy import Connection, and_, func, select
 
 from api.buckets import QUARTER_MS
 from api.database import snapshot
-from api.queries import latest_documents
 from api.readings import Presence, SeenReading, decode_seen, judge_link
 from api.services import Services
 from api.time_ranges import format_instant
@@ -23,7 +22,7 @@ from projections.tables import read_model
 _DAY_MS = 86_400_000
 _CHUNK = 500
 MAX_EXACT_BUCKETS = 2000
-"""Above so many changing buckets, today's energy is as of the last rollup: up to a quarter of an hour old."""
+"""Above so many changing buckets of 500 devices, their energy is as of the last rollup: up to 15 minutes old."""
 
 
 class FleetCounts(NamedTuple):
@@ -31,29 +30,37 @@ class FleetCounts(NamedTuple):
 
     presences: dict[str, Presence]
     energy_today_mwh: int
-    dead_letters: int
-    dead_letters_24h: int
 
 
-async def fleet_summary(services: Services) -> dict[str, Any]:
-    """The summary's members."""
+class DeadLetterCounts(NamedTuple):
+    """How many there are."""
+
+    all: int
+    last_24h: int
+
+
+async def fleet_summary(services: Services, device_ids: Sequence[str], *, with_dead_letters: bool) -> dict[str, Any]:
+    """The summary's members.
+
+    Args:
+        device_ids: what it is about.
+        with_dead_letters: they are the whole site's.
+    """
     now_ms = services.clock.now_ms()
-    counts = await services.database.ask(count_fleet, services.zone, now_ms)
-    documents = await services.views.every_document()
-    if documents is None:
-        found = await services.database.ask(latest_documents, list(counts.presences))
-        documents = list(found.values())
+    counts = await services.database.ask(count_fleet, device_ids, services.zone, now_ms)
+    letters = await services.database.ask(count_dead_letters, now_ms) if with_dead_letters else None
+    documents = [one for one in await services.latest.documents(device_ids) if one is not None]
     online, power_w = await _add_up_links(services, counts.presences, documents, now_ms)
     return {
         "at": format_instant(now_ms),
         "time_zone": services.zone.key,
-        "devices": len(counts.presences),
+        "devices": len(device_ids),
         "online": online,
         "power_w": round(power_w, 3),
         "energy_today_wh": counts.energy_today_mwh / 1000,
-        "dead_letters": counts.dead_letters,
-        "dead_letters_24h": counts.dead_letters_24h,
-        "readings_per_min": services.feed.readings_per_min(),
+        "dead_letters": None if letters is None else letters.all,
+        "dead_letters_24h": None if letters is None else letters.last_24h,
+        "readings_per_min": services.feed.readings_per_min(device_ids),
     }
 
 
@@ -77,41 +84,54 @@ async def _add_up_links(
     return online, power_w
 
 
-def count_fleet(connection: Connection, zone: ZoneInfo, now_ms: int) -> FleetCounts:
-    """What the tables say about the whole fleet."""
-    model = read_model()
-    devices, letters = model.devices.c, model.dead_letters
-    rows = connection.execute(select(devices.device_id, devices.online, devices.presence_at_ms)).all()
+def count_fleet(connection: Connection, device_ids: Sequence[str], zone: ZoneInfo, now_ms: int) -> FleetCounts:
+    """What the tables say about these devices."""
+    devices = read_model().devices.c
+    presences: dict[str, Presence] = {}
+    refs: list[int] = []
+    for start in range(0, len(device_ids), _CHUNK):
+        chunk = devices.device_id.in_(device_ids[start : start + _CHUNK])
+        query = select(devices.device_ref, devices.device_id, devices.online, devices.presence_at_ms).where(chunk)
+        for row in connection.execute(query):
+            refs.append(row.device_ref)
+            presences[row.device_id] = Presence(row.online, row.presence_at_ms)
+    return FleetCounts(presences, energy_today_mwh(connection, refs, zone, now_ms))
+
+
+def count_dead_letters(connection: Connection, now_ms: int) -> DeadLetterCounts:
+    """All of the site, and those of the last 24 hours."""
+    letters = read_model().dead_letters
     recent = letters.c.received_at_ms >= now_ms - _DAY_MS
-    return FleetCounts(
-        {row.device_id: Presence(row.online, row.presence_at_ms) for row in rows},
-        energy_today_mwh(connection, zone, now_ms),
+    return DeadLetterCounts(
         connection.execute(select(func.count()).select_from(letters)).scalar_one(),
         connection.execute(select(func.count()).select_from(letters).where(recent)).scalar_one(),
     )
 
 
-def energy_today_mwh(connection: Connection, zone: ZoneInfo, now_ms: int) -> int:
-    """What the fleet used since local midnight: the rolled-up days, with their dirty parts computed anew."""
+def energy_today_mwh(connection: Connection, refs: Sequence[int], zone: ZoneInfo, now_ms: int) -> int:
+    """What these devices used since local midnight: the rolled-up days, with their dirty parts computed anew."""
+    with snapshot(connection):
+        chunks = [refs[start : start + _CHUNK] for start in range(0, len(refs), _CHUNK)]
+        return sum(_energy_of(connection, chunk, zone, now_ms) for chunk in chunks)
+
+
+def _energy_of(connection: Connection, refs: Sequence[int], zone: ZoneInfo, now_ms: int) -> int:
     model = read_model()
-    devices, days, quarters, dirty = model.devices.c, model.rollups_1d.c, model.rollups_15m.c, model.dirty_buckets.c
+    days, quarters, dirty = model.rollups_1d.c, model.rollups_15m.c, model.dirty_buckets.c
     midnight_ms, next_midnight_ms = day_of(now_ms, zone)
-    # Joined from `devices`, so that each row is one look-up by key and not a scan of all days.
-    today = and_(days.device_ref == devices.device_ref, days.bucket_at_ms == midnight_ms)
-    rolled_up = select(func.sum(days.energy_mwh)).join_from(model.devices, model.rollups_1d, today)
+    rolled_up = select(func.sum(days.energy_mwh)).where(days.device_ref.in_(refs), days.bucket_at_ms == midnight_ms)
     same = and_(quarters.device_ref == dirty.device_ref, quarters.bucket_at_ms == dirty.bucket_at_ms)
     changing = (
         select(dirty.device_ref, dirty.bucket_at_ms, quarters.energy_mwh)
         .join_from(model.dirty_buckets, model.rollups_15m, same, isouter=True)
-        .where(dirty.bucket_at_ms.between(midnight_ms, next_midnight_ms - 1))
+        .where(dirty.device_ref.in_(refs), dirty.bucket_at_ms.between(midnight_ms, next_midnight_ms - 1))
         .order_by(dirty.device_ref, dirty.bucket_at_ms)
         .limit(MAX_EXACT_BUCKETS + 1)
     )
-    with snapshot(connection):
-        total = int(connection.execute(rolled_up).scalar() or 0)
-        parts = connection.execute(changing).all()
-        if len(parts) > MAX_EXACT_BUCKETS:
-            return total
-        targets = [Target(ref, at_ms, at_ms + QUARTER_MS) for ref, at_ms, _ in parts]
-        fresh = sum(bucket.energy_mwh or 0 for bucket in compute_buckets(connection, model, targets))
+    total = int(connection.execute(rolled_up).scalar() or 0)
+    parts = connection.execute(changing).all()
+    if len(parts) > MAX_EXACT_BUCKETS:
+        return total
+    targets = [Target(ref, at_ms, at_ms + QUARTER_MS) for ref, at_ms, _ in parts]
+    fresh = sum(bucket.energy_mwh or 0 for bucket in compute_buckets(connection, model, targets))
     return total + fresh - sum(int(energy_mwh or 0) for _, _, energy_mwh in parts)

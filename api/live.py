@@ -2,7 +2,8 @@
 
 Events, the same over WebSocket and SSE: `hello` (first), `readings` and `presence` (`items`, the documents of Kafka),
 `missed` (`count` items were dropped because this client reads too slowly; `count` null: nobody knows how many, ask
-`latest` again), `heartbeat` (nothing happened for a while). An event id is `<process>-<position>`. A client that comes
+`latest` again), `heartbeat` (nothing happened for a while). A client gets what its user may see at that moment, and is
+let go once its session or token ends. An event id is `<process>-<position>`. A client that comes
 back with the last one gets what the short memory still holds, or else `missed` with null.
 """
 
@@ -11,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -22,15 +23,20 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api.live_queue import LiveMessage, LiveQueue
+from api.live_viewer import LiveViewer
 from api.metrics import LIVE_CLIENTS, LIVE_ITEMS
+from api.sessions import Sessions
 from api.time_ranges import format_instant
 from domain.clock import Clock
+from domain.errors import DependencyUnavailable
 
 HEARTBEAT_S = 15.0
 REMEMBERED_ITEMS = 10_000
 MAX_CLIENTS = 1000
 _RATE_WINDOW_S = 60.0
 _LONGEST_BACKOFF_S = 2.0
+_CHECK_RIGHTS_S = 0.5
+_MOST_COUNTED = 50_000
 
 log = structlog.get_logger()
 
@@ -68,8 +74,9 @@ class LiveFeed:
         self._position = 0
         self._memory: deque[LiveMessage] = deque()
         self._remembered_items = 0
-        self._queues: set[LiveQueue] = set()
-        self._rate: deque[tuple[float, int]] = deque()
+        self._queues: dict[LiveQueue, LiveViewer] = {}
+        self._rate: deque[tuple[float, list[str]]] = deque()
+        self._in_window: Counter[str] = Counter()
         self._watching_since: float | None = None
         self._closed = False
 
@@ -77,35 +84,60 @@ class LiveFeed:
     def full(self) -> bool:
         return len(self._queues) >= MAX_CLIENTS
 
-    def readings_per_min(self) -> float | None:
-        """Readings projected in the last minute; None until the feed was watched for a few seconds."""
+    @property
+    def following(self) -> bool:
+        """Whether what is projected now arrives here."""
+        return self._watching_since is not None
+
+    def readings_per_min(self, device_ids: Sequence[str]) -> float | None:
+        """These devices' readings of the last minute; None until the feed was watched for a few seconds."""
         now = time.monotonic()
         self._forget_before(now - _RATE_WINDOW_S)
         watched_s = 0.0 if self._watching_since is None else min(_RATE_WINDOW_S, now - self._watching_since)
         if watched_s < 5:
             return None
-        return round(sum(count for _, count in self._rate) * 60 / watched_s, 1)
+        return round(sum(self._in_window[device_id] for device_id in device_ids) * 60 / watched_s, 1)
 
     async def run(self) -> None:
         """Follow the channel until cancelled, through any outage of Redis."""
         backoff_s = 0.1
         while True:
             try:
-                async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                async with self._redis.pubsub() as subscription:
                     await subscription.subscribe(self._channel)
-                    self._watching_since = time.monotonic()
                     while True:
                         message = await subscription.get_message(timeout=5)
+                        if message is None:
+                            continue
                         backoff_s = 0.1
-                        if message is not None:
+                        if message["type"] == "subscribe":
+                            self._following_anew()
+                        else:
                             self._publish(message["data"])
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("live feed lost", error=str(error)[:200], retry_in_s=backoff_s)
             self._watching_since = None
-            for queue in self._queues:
-                queue.miss_unknown()
             await asyncio.sleep(backoff_s)
             backoff_s = min(_LONGEST_BACKOFF_S, backoff_s * 2)
+
+    def _following_anew(self) -> None:
+        """From here on nothing is missed; whoever is told so any earlier would ask again too soon."""
+        self._watching_since = time.monotonic()
+        for queue in self._queues:
+            queue.miss_unknown()
+
+    async def watch_rights(self, sessions: Sessions) -> None:
+        """Let go, until cancelled, whoever may listen no longer."""
+        while True:
+            await asyncio.sleep(_CHECK_RIGHTS_S)
+            keys = {viewer.session_key for viewer in self._queues.values()}
+            ended: set[str] = set()
+            # While Redis is away, nobody can sign out, and the feed itself is silent.
+            with suppress(DependencyUnavailable):
+                ended = await sessions.ended(key for key in keys if key is not None)
+            for queue, viewer in self._queues.items():
+                if not viewer.judge(ended):
+                    queue.close()
 
     def close(self) -> None:
         """Let every client go and take no new one."""
@@ -119,15 +151,17 @@ class LiveFeed:
     def _publish(self, data: bytes) -> None:
         try:
             published = _decode_published(data)
+            items = [bytes(item).replace(b"\n", b" ") for item in published.items]
+            message = LiveMessage(published.type, items, self._position + len(items))
+            device_ids = message.device_ids
         except msgspec.MsgspecError as error:
             log.warning("live message refused", error=str(error)[:200])
             return
-        self._position += len(published.items)
-        items = [bytes(item).replace(b"\n", b" ") for item in published.items]
-        message = LiveMessage(published.type, items, self._position)
+        self._position = message.position
         LIVE_ITEMS.labels(message.kind).inc(len(items))
         if message.kind == "readings":
-            self._rate.append((time.monotonic(), len(items)))
+            self._rate.append((time.monotonic(), device_ids))
+            self._in_window.update(device_ids)
             self._forget_before(time.monotonic() - _RATE_WINDOW_S)
         self._remember(message)
         for queue in self._queues:
@@ -135,7 +169,9 @@ class LiveFeed:
 
     def _forget_before(self, at: float) -> None:
         while self._rate and self._rate[0][0] < at:
-            self._rate.popleft()
+            self._in_window.subtract(self._rate.popleft()[1])
+        if len(self._in_window) > _MOST_COUNTED:
+            self._in_window += Counter()
 
     def _remember(self, message: LiveMessage) -> None:
         self._memory.append(message)
@@ -144,28 +180,28 @@ class LiveFeed:
             self._remembered_items -= len(self._memory.popleft().items)
 
     @contextmanager
-    def _joined(self, queue: LiveQueue, transport: str) -> Iterator[None]:
-        self._queues.add(queue)
+    def _joined(self, queue: LiveQueue, viewer: LiveViewer, transport: str) -> Iterator[None]:
+        self._queues[queue] = viewer
         LIVE_CLIENTS.labels(transport).inc()
         if self._closed:
             queue.close()
         try:
             yield
         finally:
-            self._queues.discard(queue)
+            del self._queues[queue]
             LIVE_CLIENTS.labels(transport).dec()
 
     async def events(
         self,
-        device_ids: frozenset[str] | None,
+        viewer: LiveViewer,
         *,
         transport: str,
         last_event_id: str | None = None,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> AsyncIterator[LiveEvent]:
-        """All events for one client, until the server stops."""
-        queue = LiveQueue(device_ids)
-        with self._joined(queue, transport):
+        """All events for one client, until it may listen no longer or the server stops."""
+        queue = LiveQueue(viewer)
+        with self._joined(queue, viewer, transport):
             position = self._position if last_event_id is None else self._catch_up(queue, last_event_id)
             yield self._event("hello", {"at": self._now(), "heartbeat_s": heartbeat_s}, position)
             while not queue.closed:
@@ -176,7 +212,7 @@ class LiveFeed:
                 if missed:
                     yield self._event("missed", {"count": count})
                 message = queue.take()
-                if message is not None:
+                if message is not None and not queue.closed:
                     yield self._items_event(message)
 
     def _catch_up(self, queue: LiveQueue, last_event_id: str) -> int:

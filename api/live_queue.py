@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Protocol
 
 import msgspec
 
@@ -37,23 +38,25 @@ class LiveMessage:
     def device_ids(self) -> list[str]:
         return [_decode_name(item).device_id for item in self.items]
 
-    def only(self, device_ids: frozenset[str] | None) -> LiveMessage | None:
+    def only(self, device_ids: frozenset[str]) -> LiveMessage | None:
         """The part about these devices; None if there is none."""
-        if device_ids is None:
-            return self
         items = [item for item, name in zip(self.items, self.device_ids, strict=True) if name in device_ids]
         return LiveMessage(self.kind, items, self.position) if items else None
 
 
+class Viewer(Protocol):
+    """Whoever a queue is for."""
+
+    @property
+    def device_ids(self) -> frozenset[str]:
+        """What they may see and asked for, as of this moment."""
+
+
 class LiveQueue:
-    """Messages on their way to one client.
+    """Messages on their way to one client."""
 
-    Args:
-        device_ids: the devices that it asked for; None: all.
-    """
-
-    def __init__(self, device_ids: frozenset[str] | None, *, max_items: int = MAX_QUEUED_ITEMS) -> None:
-        self._wanted = device_ids
+    def __init__(self, viewer: Viewer, *, max_items: int = MAX_QUEUED_ITEMS) -> None:
+        self._viewer = viewer
         self._max_items = max_items
         self._messages: deque[LiveMessage] = deque()
         self._queued_items = 0
@@ -63,8 +66,8 @@ class LiveQueue:
         self.closed = False
 
     def offer(self, message: LiveMessage) -> None:
-        """Queue what the client asked for of `message`; never waits."""
-        wanted = message.only(self._wanted)
+        """Queue what the client may see and asked for of `message`; never waits."""
+        wanted = message.only(self._viewer.device_ids)
         if wanted is None:
             return
         self._messages.append(wanted)
@@ -82,7 +85,7 @@ class LiveQueue:
         self._filled.set()
 
     def close(self) -> None:
-        """Let the client go: the server is stopping."""
+        """Let the client go: the server is stopping, or the client may listen no longer."""
         self.closed = True
         self._filled.set()
 
@@ -105,6 +108,6 @@ class LiveQueue:
         """The oldest message."""
         message = self._messages.popleft() if self._messages else None
         self._queued_items -= len(message.items) if message else 0
-        if not self._messages:
+        if not (self._messages or self._missed_unknown or self.closed):
             self._filled.clear()
         return message

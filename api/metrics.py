@@ -30,9 +30,13 @@ LATEST_SOURCE = Counter(
 LIVE_CLIENTS = Gauge("wattaway_api_live_clients", "Clients on the live feed.", ["transport"], registry=REGISTRY)
 LIVE_ITEMS = Counter("wattaway_api_live_items", "Items taken from the live channel.", ["kind"], registry=REGISTRY)
 LIVE_MISSED = Counter("wattaway_api_live_missed", "Items that slow live clients missed.", registry=REGISTRY)
+DENIALS = Counter(
+    "wattaway_api_denied_attempts", "Denied attempts, by what became of the note.", ["note"], registry=REGISTRY
+)
 SOURCE_UP = Gauge(
     "wattaway_api_metrics_source_up", "1 if the role's metrics could be fetched.", ["source"], registry=REGISTRY
 )
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _STREAMS = frozenset({"/api/v1/live", "/api/v1/live/events"})
 
 
@@ -59,7 +63,7 @@ class MeasureRequests:
             await self._app(scope, receive, note_status)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if scope["method"] in {"GET", "HEAD", "OPTIONS", "POST"} else "other"
+            method = scope["method"] if scope["method"] in _METHODS else "other"
             REQUESTS.labels(route, method, str(status)).inc()
             if route not in _STREAMS:
                 REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started_at)

@@ -35,17 +35,15 @@ def find_device_ref(connection: Connection, model: ReadModel, device_id: str) ->
     return connection.execute(select(devices.c.device_ref).where(devices.c.device_id == device_id)).scalar()
 
 
-def device_row(connection: Connection, device_id: str) -> Row[Any] | None:
-    """One device and its presence."""
+def device_rows(connection: Connection, device_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """Those of these devices that were heard of, and their presence."""
     devices = read_model().devices
-    return connection.execute(select(devices).where(devices.c.device_id == device_id)).first()
-
-
-def device_rows(connection: Connection, after: str, limit: int) -> Sequence[Row[Any]]:
-    """Up to `limit` devices whose id comes after `after`, by id."""
-    devices = read_model().devices
-    query = select(devices).where(devices.c.device_id > after).order_by(devices.c.device_id).limit(limit)
-    return connection.execute(query).all()
+    found: dict[str, Row[Any]] = {}
+    for start in range(0, len(device_ids), 500):
+        chunk = device_ids[start : start + 500]
+        rows = connection.execute(select(devices).where(devices.c.device_id.in_(chunk)))
+        found.update((row.device_id, row) for row in rows)
+    return found
 
 
 def latest_documents(connection: Connection, device_ids: Sequence[str]) -> dict[str, bytes]:

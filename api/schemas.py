@@ -39,12 +39,17 @@ class Device(Answer):
     """A device, whether it is there, and what it said last."""
 
     device_id: str = Field(examples=["kitchen-kettle"])
+    name: str | None = Field(description="Null if it was forgotten together with its tenant.")
+    location: str | None
+    tenant_id: str
+    may: list[str] = Field(description="What you may do with it, of the policy's `device.…`; some ask for a password.")
+    config_desired_version: int = Field(description="0: it was never configured. Compare with `config`.")
     online: bool = Field(description="It said so, or a reading came after its goodbye, and it was heard lately.")
     last_seen_at: datetime | None
-    first_seen_at: datetime
+    first_seen_at: datetime | None = Field(description="Null: registered, and not heard of yet.")
     boot: str | None
     firmware: str | None
-    config: int | None
+    config: int | None = Field(description="The configuration's version that the device has reported.")
     latest: Reading | None
 
 
@@ -129,7 +134,7 @@ class Daily(Answer):
 
 
 class Fleet(Answer):
-    """The whole fleet, at most a few seconds old."""
+    """The devices that you may see, at most a few seconds old."""
 
     at: datetime
     time_zone: str
@@ -137,8 +142,8 @@ class Fleet(Answer):
     online: int
     power_w: float = Field(description="Sum of the newest readings of the devices that are online.")
     energy_today_wh: float = Field(description="Since local midnight.")
-    dead_letters: int
-    dead_letters_24h: int
+    dead_letters: int | None = Field(description="For the site's admins; null for others.")
+    dead_letters_24h: int | None
     readings_per_min: float | None = Field(description="As projected in the last minute; null just after a start.")
 
 
@@ -188,7 +193,7 @@ class DependencyState(Answer):
 
 
 class Readiness(Answer):
-    """Every dependency."""
+    """Whether every dependency answers; each one, for the site's admins."""
 
     status: Literal["ready", "unavailable"]
     dependencies: list[DependencyState]
@@ -204,9 +209,15 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries of the problem documents that a route may answer with."""
     texts = {
         400: "Malformed request",
-        404: "Nothing is there",
+        401: "Nobody knows who asks; see WWW-Authenticate",
+        403: "The asker may not do that, or not so",
+        404: "Nothing is there, or nothing that the asker may see",
         406: "No such representation",
+        409: "What is forbids it now",
+        413: "The body is too large",
+        415: "Not a kind of body that is taken",
         422: "A parameter is wrong",
+        429: "Too often; see Retry-After",
         503: "A server behind the API is away; see Retry-After",
     }
     schema = {"$ref": "#/components/schemas/Problem"}

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from api.bucket_series import bucket_points, buckets_between
 from api.buckets import Bucket, Resolution, bucket_ends_ms, finest_bucket, to_point, whole_buckets
 from api.cursors import decode_cursor, encode_cursor
-from api.problems import unknown_device
+from api.problems import no_reading
 from api.queries import find_device_ref
 from api.raw_series import ReadingKey, has_more_readings, raw_points, raw_rows
 from api.time_ranges import TimeRange, format_instant
@@ -63,7 +63,7 @@ def series_page(connection: Connection, question: SeriesQuestion) -> bytes:
     """The answer's JSON document.
 
     Raises:
-        NotFound: no such device.
+        NotFound: it has not sent a reading yet.
     """
     model = read_model()
     device_ref = _device_ref(connection, model, question.device_id)
@@ -83,7 +83,7 @@ def series_page(connection: Connection, question: SeriesQuestion) -> bytes:
 def _device_ref(connection: Connection, model: ReadModel, device_id: str) -> int:
     device_ref = find_device_ref(connection, model, device_id)
     if device_ref is None:
-        raise unknown_device(device_id)
+        raise no_reading(device_id)
     return device_ref
 
 
@@ -130,7 +130,7 @@ def csv_part(connection: Connection, question: SeriesQuestion, first: bool) -> C
     """The next lines of the whole range as CSV (RFC 4180), a few thousand at a time.
 
     Raises:
-        NotFound: no such device.
+        NotFound: it has not sent a reading yet.
     """
     model = read_model()
     device_ref = _device_ref(connection, model, question.device_id)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Generator
+import ssl
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,18 +19,42 @@ from domain.errors import SettingInvalid
 DRAIN_TIMEOUT_S = 5
 
 
-async def serve(app: FastAPI, *, host: str, port: int, stop: asyncio.Event) -> None:
+class Certificate(NamedTuple):
+    """What TLS shows: PEM files of the chain and of the private key."""
+
+    chain: Path
+    key: Path
+
+
+async def serve(
+    app: FastAPI,
+    *,
+    host: str,
+    port: int,
+    stop: asyncio.Event,
+    certificate: Certificate | None = None,
+    trusted_proxies: Sequence[str] = (),
+) -> None:
     """Listen on `host`:`port` until `stop`, then let requests end and live clients go.
 
+    Args:
+        certificate: speak TLS with it; None: plain HTTP.
+        trusted_proxies: addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     Raises:
-        SettingInvalid: the address is taken or may not be used.
+        SettingInvalid: the address is taken or may not be used, or the certificate cannot be.
     """
+    if certificate is not None:
+        _check(certificate)
     listener = _listen(host, port)
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
+        ssl_certfile=None if certificate is None else certificate.chain,
+        ssl_keyfile=None if certificate is None else certificate.key,
         timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
         timeout_keep_alive=30,
         ws_ping_interval=20,
@@ -53,11 +80,24 @@ class _Server(uvicorn.Server):
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise SettingInvalid(
             f"WATTAWAY_API_HOST, WATTAWAY_API_PORT: cannot listen on {host}:{port} ({error.strerror}); "
             "is another program there?"
+        ) from error
+    # Connections inherit it. asyncio's own loop leaves it out for a socket that was made without a protocol number,
+    # and an answer's body then waits 40 ms for the acknowledgement of its head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _check(certificate: Certificate) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate.chain, certificate.key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingInvalid(
+            f"WATTAWAY_API_TLS_CERTIFICATE, WATTAWAY_API_TLS_KEY: {certificate.chain} with {certificate.key}: {error}"
         ) from error
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from starlette.responses import JSONResponse
 
+from api.asking import Recognition
 from api.database import Database
+from api.deciding import Deciding
 from api.live import LiveFeed
+from api.lockout import Lockout
+from api.rate_limits import RateLimits
+from api.sessions import Sessions
 from api.views import LatestReadings, RedisViews
 from domain.clock import Clock
 
@@ -23,6 +29,12 @@ class Services:
     """One of each."""
 
     database: Database
+    deciding: Deciding
+    sessions: Sessions
+    recognition: Recognition
+    rate_limits: RateLimits
+    lockout: Lockout
+    hints: Callable[[], Coroutine[Any, Any, None]]
     views: RedisViews
     latest: LatestReadings
     feed: LiveFeed

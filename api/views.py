@@ -44,14 +44,6 @@ class RedisViews:
         documents: list[bytes | None] = answers[1]
         return documents
 
-    async def every_document(self) -> list[bytes] | None:
-        """The documents of the whole fleet; None if Redis is away or not complete."""
-        answers = await self._ask(("GET", self._marker), ("HVALS", self._latest))
-        if answers is None or answers[0] is None:
-            return None
-        documents: list[bytes] = answers[1]
-        return documents
-
     async def cached(self, keys: Sequence[str]) -> list[bytes | None]:
         """What is cached under `keys`; None for each that is not, or if Redis is away."""
         answers = await self._ask(("MGET", *(self._prefix + key for key in keys))) if keys else None

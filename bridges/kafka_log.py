@@ -35,6 +35,11 @@ def _hash_of(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
 
 
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where a key's records stand in a topic of so many partitions."""
+    return _hash_of(key) % partitions
+
+
 class KafkaEventLog:
     """An `EventLog` on Kafka. After any failure the next `append` starts with a new producer, so that neither a
     fenced producer nor one that lost count of its sequence numbers can block the log.
@@ -130,7 +135,7 @@ class KafkaEventLog:
             partitions = sorted(await producer.partitions_for(topic))
             filling: dict[int, Any] = {}
             for record in of_topic:
-                partition = partitions[_hash_of(record.key) % len(partitions)]
+                partition = partitions[partition_of(record.key, len(partitions))]
                 batch = filling.get(partition)
                 if batch is None or _add(batch, record) is None:
                     batch = filling[partition] = producer.create_batch()

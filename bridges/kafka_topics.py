@@ -18,6 +18,7 @@ from domain.errors import DependencyUnavailable, SettingInvalid
 
 log = structlog.get_logger()
 
+_UNKNOWN_TOPIC = 3
 _TOPIC_EXISTS = 36
 # Request timed out; too few brokers (yet); not the controller (any more).
 _PASSING = (7, 38, 41)
@@ -123,9 +124,18 @@ def _has_leaders(topic: Mapping[str, Any]) -> bool:
 async def _check_configs(admin: Any, topics: Sequence[str], needs: TopicNeeds) -> None:
     names = ["cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas", "max.message.bytes"]
     resources = [ConfigResource(ConfigResourceType.TOPIC, topic, dict.fromkeys(names)) for topic in topics]
-    for response in await admin.describe_configs(resources):
-        for resource in response.resources:
-            _check_config(resource[3], {entry[0]: entry[1] for entry in resource[4]}, needs)
+    answers = await _described(admin, resources)
+    while any(error_code == _UNKNOWN_TOPIC for error_code, *_ in answers):
+        await asyncio.sleep(0.05)  # the broker that was asked has not heard of a fresh topic yet
+        answers = await _described(admin, resources)
+    for error_code, message, _, topic, entries in answers:
+        if error_code != 0:
+            raise DependencyUnavailable("kafka", f"does not tell the settings of {topic}: {message}")
+        _check_config(topic, {entry[0]: entry[1] for entry in entries}, needs)
+
+
+async def _described(admin: Any, resources: Sequence[ConfigResource]) -> list[Any]:
+    return [one for response in await admin.describe_configs(resources) for one in response.resources]
 
 
 def _check_config(topic: str, configs: Mapping[str, str], needs: TopicNeeds) -> None:

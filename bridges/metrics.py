@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from domain.errors import SettingInvalid
+from bridges.metrics_server import metrics_served
 
 _BATCH_SIZES = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000)
 _LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -42,23 +41,10 @@ class BridgeMetrics:
         self.kafka_connected = Gauge(name + "kafka_connected", "1 while Kafka takes records.", registry=registry)
         self.devices_seen = Gauge(name + "devices_seen", "Devices heard of since the start.", registry=registry)
 
-    @contextmanager
-    def served(self, port: int) -> Iterator[None]:
+    def served(self, port: int) -> AbstractContextManager[None]:
         """Serve these on loopback while the context lasts; on no port if it is 0.
 
         Raises:
             SettingInvalid: the port is in use.
         """
-        if port == 0:
-            yield
-            return
-        try:
-            server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
-        except OSError as error:
-            raise SettingInvalid(f"WATTAWAY_BRIDGE_METRICS_PORT: 127.0.0.1:{port}: {error.strerror}") from error
-        try:
-            yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join(timeout=1)
+        return metrics_served(self.registry, port, "WATTAWAY_BRIDGE_METRICS_PORT")

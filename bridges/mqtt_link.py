@@ -49,20 +49,23 @@ class _Client(Client):  # type: ignore[misc]
 
 
 class MqttLink:
-    """A live connection with a persistent session.
+    """A live connection.
 
     Args:
+        clean_session: the broker keeps nothing for us while we are away.
         on_publish: gets every PUBLISH; whoever gets one at QoS 1 calls `acknowledge` with its packet id, here and not
             on any other link, once it is settled.
     """
 
-    def __init__(self, server: MqttServer, on_publish: Callable[[MqttLink, Publish], None]) -> None:
+    def __init__(
+        self, server: MqttServer, on_publish: Callable[[MqttLink, Publish], None], *, clean_session: bool = False
+    ) -> None:
         self.number = next(_names)
         self.lost = asyncio.Event()
         self._server = server
         self._on_publish = on_publish
         self._granted: asyncio.Future[Sequence[int]] = asyncio.get_running_loop().create_future()
-        self._client = _Client(server.client_id, clean_session=False, optimistic_acknowledgement=False)
+        self._client = _Client(server.client_id, clean_session=clean_session, optimistic_acknowledgement=False)
         self._client.set_auth_credentials(server.username, server.password)
         self._client.on_disconnect = lambda *_: self.lost.set()
         self._client.on_subscribe = self._note_grants
@@ -70,6 +73,8 @@ class MqttLink:
         if not callable(getattr(handler, "_handle_publish_packet", None)):
             raise RuntimeError("this gmqtt has no `_handle_publish_packet` to take over")
         handler._handle_publish_packet = self._take
+        # What `send` sends, gmqtt knows nothing of.
+        handler._handle_puback_packet = lambda *_: None
 
     @property
     def alive(self) -> bool:

@@ -1,4 +1,4 @@
-"""The three MQTT 3.1.1 packets of the hot path, many to a write: PUBLISH in, PUBACK and PUBLISH QoS 0 out.
+"""The MQTT 3.1.1 packets of the hot path, many to a write: PUBLISH in, PUBACK and PUBLISH out.
 
 Source: OASIS MQTT 3.1.1, sections 3.3 (PUBLISH) and 3.4 (PUBACK).
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 _PUBACK = b"\x40\x02"
-_PUBLISH_QOS_0 = 0x30
+_PUBLISH_QOS_0, _PUBLISH_QOS_1 = 0x30, 0x32
 
 
 class Publish(NamedTuple):
@@ -43,13 +43,14 @@ def encode_pubacks(packet_ids: Iterable[int]) -> bytes:
     return b"".join([_PUBACK + packet_id.to_bytes(2, "big") for packet_id in packet_ids])
 
 
-def encode_publish(topic: str, payload: bytes) -> bytes:
-    """A PUBLISH at QoS 0, not retained."""
+def encode_publish(topic: str, payload: bytes, packet_id: int | None = None) -> bytes:
+    """A PUBLISH, not retained: at QoS 1 with a packet id, else at QoS 0."""
     name = topic.encode()
-    left = 2 + len(name) + len(payload)
-    header = bytearray((_PUBLISH_QOS_0,))
+    mark = b"" if packet_id is None else packet_id.to_bytes(2, "big")
+    left = 2 + len(name) + len(mark) + len(payload)
+    header = bytearray((_PUBLISH_QOS_0 if packet_id is None else _PUBLISH_QOS_1,))
     while left > 0x7F:
         header.append(left & 0x7F | 0x80)
         left >>= 7
     header.append(left)
-    return b"".join((header, len(name).to_bytes(2, "big"), name, payload))
+    return b"".join((header, len(name).to_bytes(2, "big"), name, mark, payload))

@@ -1,4 +1,4 @@
-"""The bridge's persistent MQTT session: one link after the other, for as long as the bridge runs."""
+"""A role's MQTT session: one link after the other, for as long as the role runs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
+from prometheus_client import Gauge
 
-from bridges.intake import Intake
-from bridges.metrics import BridgeMetrics
 from bridges.mqtt_link import MqttLink, MqttServer
+from bridges.mqtt_packets import Publish
 from domain.backoff import Backoff
 from domain.errors import DependencyUnavailable, SettingInvalid
 
@@ -22,17 +23,40 @@ _OPEN_TIMEOUT_S = 10.0
 _STEADY_AFTER_S = 10.0
 
 
+class Taker(Protocol):
+    """Takes what comes."""
+
+    def take(self, link: MqttLink, publish: Publish) -> None:
+        """A PUBLISH and the link that it came over."""
+
+    async def has_room(self) -> None:
+        """Return once a new connection may bring more."""
+
+
 class MqttSession:
     """Keeps a link to the broker; what comes over it goes to the intake.
 
-    The broker keeps the session while no link is up, so everything at QoS 1 waits there.
+    The broker keeps a persistent session while no link is up, so everything at QoS 1 waits there; of a clean one it
+    keeps nothing.
+
+    Args:
+        connected: 1 while there is a link.
     """
 
-    def __init__(self, server: MqttServer, filters: Sequence[str], intake: Intake, metrics: BridgeMetrics) -> None:
+    def __init__(
+        self,
+        server: MqttServer,
+        filters: Sequence[str],
+        intake: Taker,
+        connected: Gauge,
+        *,
+        clean_session: bool = False,
+    ) -> None:
+        self._clean_session = clean_session
         self._server = server
         self._filters = filters
         self._intake = intake
-        self._metrics = metrics
+        self._connected = connected
         self._link: MqttLink | None = None
 
     async def start(self) -> None:
@@ -67,14 +91,14 @@ class MqttSession:
             log.warning("mqtt out of reach", reason=str(error))
 
     async def _open(self) -> None:
-        link = MqttLink(self._server, self._intake.take)
+        link = MqttLink(self._server, self._intake.take, clean_session=self._clean_session)
         await link.open(self._filters, timeout_s=_OPEN_TIMEOUT_S)
         self._link = link
-        self._metrics.mqtt_connected.set(1)
+        self._connected.set(1)
         log.info("mqtt connected", server=str(self._server), link=link.number)
 
     def _note_loss(self, lasted_s: float, backoff: Backoff) -> None:
-        self._metrics.mqtt_connected.set(0)
+        self._connected.set(0)
         log.warning("mqtt connection lost", server=str(self._server), after_s=round(lasted_s, 1))
         if lasted_s >= _STEADY_AFTER_S:
             backoff.reset()
@@ -86,7 +110,7 @@ class MqttSession:
     async def close(self) -> None:
         """Disconnect; the broker keeps the session."""
         link, self._link = self._link, None
-        self._metrics.mqtt_connected.set(0)
+        self._connected.set(0)
         if link is not None:
             await link.close()
 

@@ -77,7 +77,7 @@ class _Bridge:
         self._intake = Intake(clock, metrics)
         self._book = ReceiptBook()
         self._event_log = KafkaEventLog(kafka.bootstrap, topic_prefix=kafka.topic_prefix)
-        self._session = MqttSession(mqtt, (DATA_FILTER, STATUS_FILTER), self._intake, metrics)
+        self._session = MqttSession(mqtt, (DATA_FILTER, STATUS_FILTER), self._intake, metrics.mqtt_connected)
         translator = Translator(max_age_ms=reading_max_age_ms)
         self._carrier = MqttToKafka(self._intake, translator, self._event_log, self._book, metrics)
 

@@ -6,6 +6,10 @@ WattAwayError
 │   ├── ReadingRejected       one reading; becomes a dead letter
 │   ├── PayloadRejected       a whole payload; becomes a dead letter
 │   └── EventRejected         a Kafka record that is not one of our events; becomes a dead letter
+├── RuleBroken                what a thing is forbids it now
+├── Missing                   nothing is there, or nothing that the asker may see
+├── Denied                    the asker may see it, but not do that
+├── SealBroken                a sealed text was forged, or sealed with another key
 ├── SettingInvalid            an operator's setting, named
 ├── DependencyUnavailable     a server does not answer: nothing is acknowledged, try again
 ├── PositionFenced            another worker has moved the read models on: re-read the positions
@@ -50,6 +54,36 @@ class PayloadRejected(InvalidInput):
 
 class EventRejected(InvalidInput):
     """A Kafka record that is not an event of ours."""
+
+
+class _Answered(WattAwayError):
+    """An answer to whoever asked.
+
+    Args:
+        kind: a stable machine-readable code, such as `last-owner`.
+        detail: one sentence for a person; never a secret.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+class RuleBroken(_Answered):
+    """What is asked for contradicts what is; something else has to change first."""
+
+
+class Missing(_Answered):
+    """Nothing is there, or nothing that the asker may know of."""
+
+
+class Denied(_Answered):
+    """The asker may know of the thing, but not do that."""
+
+
+class SealBroken(WattAwayError):
+    """A sealed text cannot be opened: another key, another context, or it was changed."""
 
 
 class SettingInvalid(WattAwayError):

@@ -32,7 +32,6 @@ from domain.wire import (
 READINGS_TOPIC = "wattaway.readings.v1"
 REPORTS_TOPIC = "wattaway.reports.v1"
 LIFECYCLE_TOPIC = "wattaway.lifecycle.v1"
-ALERTS_TOPIC = "wattaway.alerts.v1"
 DEAD_LETTERS_TOPIC = "wattaway.dead-letters.v1"
 
 Header = tuple[str, bytes]

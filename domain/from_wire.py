@@ -20,21 +20,6 @@ from domain.events import (
 from domain.wire import CommandReport, DeviceEventReport, PresenceReport, StatusReport, WireReading
 
 
-def reading_recorded(
-    device_id: str, reading: WireReading, *, received_at_ms: int, newest_up_ms: int = 0
-) -> ReadingRecorded:
-    """The event of a reading that was accepted.
-
-    Args:
-        newest_up_ms: for a reading without a clock, the highest `up` of its payload and boot: that one is dated
-            `received_at_ms`, the others before it.
-    """
-    at_ms = reading.at
-    if at_ms is None:
-        at_ms = max(0, received_at_ms - (newest_up_ms - (reading.up or 0)))
-    return _recorded(device_id, reading, to_instant(at_ms), to_instant(received_at_ms))
-
-
 def _recorded(device_id: str, reading: WireReading, measured_at: datetime, received_at: datetime) -> ReadingRecorded:
     # One look-up per member: this runs for every reading.
     voltage_mv, current_ma, energy_mwh = reading.voltage_mv, reading.current_ma, reading.energy_mwh

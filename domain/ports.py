@@ -18,3 +18,32 @@ class EventLog(Protocol):
             DependencyUnavailable: not acknowledged in time. Some of the records may be in the log all the same:
                 append them again, their ids make the doubles harmless.
         """
+
+
+class KeyStore(Protocol):
+    """Keys of people and tenants, and the names people sign in with: outside the log, so that they can be forgotten.
+
+    Every method blocks and raises `DependencyUnavailable` if the store is out of reach.
+    """
+
+    def make(self, subject: str) -> bytes:
+        """A new key of 32 bytes for a subject (`user:{id}`, `tenant:{id}`), or the one it has."""
+
+    def find(self, subject: str) -> bytes | None:
+        """The subject's key; None once it was forgotten, or if it never had one."""
+
+    def forget(self, subject: str) -> None:
+        """Delete the subject's key and its sign-in name: what was sealed with it can never be read again.
+
+        Within a second no process opens anything of it any more.
+        """
+
+    def reserve_name(self, name_hash: str, user_id: str) -> None:
+        """Make a sign-in name this user's only one.
+
+        Raises:
+            RuleBroken: it is somebody else's (`name-taken`).
+        """
+
+    def user_of_name(self, name_hash: str) -> str | None:
+        """Whose sign-in name this is."""

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 
 from domain.errors import SettingInvalid, WattAwayError
+from ops import firmware_sim  # noqa: F401 - it adds its command
+from ops.firmware_cli import firmware as firmware_commands
 from ops.logs import configure_logging
 from ops.settings import Settings, load_settings
 from ops.settings_table import settings_listing, unknown_settings
@@ -25,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(firmware_commands, name="firmware")
 out = Console()
 complaints = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -44,11 +47,12 @@ def wattaway() -> None:
     """Event-sourced telemetry for fleets of smart sockets."""
 
 
-@app.command(
-    epilog="Examples:  wattaway up --simulate 20   ·   wattaway up --simulate 200 --duration 60 --data-dir ./trial"
-)
+@app.command(epilog="Examples:  wattaway up --simulate 20   ·   wattaway up --firmware 5 --duration 60")
 def up(
     simulate: Annotated[int, typer.Option(min=0, metavar="N", help="Also run N simulated sockets.")] = 0,
+    firmware: Annotated[
+        int, typer.Option(min=0, max=5000, metavar="N", help="Also run N sockets with the real firmware.")
+    ] = 0,
     duration: Annotated[
         float | None,
         typer.Option(min=1, metavar="S", help="End after S seconds: drain, verify, exit 0 only if it holds."),
@@ -58,14 +62,16 @@ def up(
     """Start the embedded servers and every role under one supervisor. Ctrl-C stops all cleanly."""
     from ops.up import UpPlan, run_up
 
-    raise typer.Exit(run_up(_settings(data_dir), UpPlan(simulate, duration), out))
+    raise typer.Exit(run_up(_settings(data_dir), UpPlan(simulate, duration, firmware), out))
 
 
 @app.command(
     epilog="Examples:  wattaway run bridge   ·   WATTAWAY_PROJECTOR_INSTANCE=projector-2 wattaway run projector"
 )
 def run(
-    role: Annotated[str, typer.Argument(help="bridge, projector, api or device-auth")],
+    role: Annotated[
+        str, typer.Argument(help="bridge, projector, relay, dispatcher, api, device-auth or broker-accounts")
+    ],
     data_dir: DataDir = None,
 ) -> None:
     """Run one role against the configured servers, until SIGTERM or Ctrl-C."""
@@ -127,6 +133,36 @@ def replay(
     raise typer.Exit(run_replay(settings, ReplayPlan(file, speed=parse_speed(speed), shift_ms=parse_shift(shift))))
 
 
+@app.command(
+    "set-up",
+    epilog="Examples:  wattaway set-up   ·   wattaway set-up --email ada@example.org --name Ada --password-file secret",
+)
+def set_up(
+    email: Annotated[str | None, typer.Option(help="What the first user signs in with.")] = None,
+    name: Annotated[str | None, typer.Option(help="What the first user is called.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="A home or business of the first user's own.")] = None,
+    password_file: Annotated[Path | None, typer.Option(help="Its first line is the password; else asked for.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make the first user: the admin, who also owns the demo's sockets. Asks for what is not said."""
+    from domain.lifecycle.claim import FirstUser
+    from ops import first_user
+
+    found = _logging("set-up", data_dir)
+    if first_user.is_set_up(found):
+        raise SettingInvalid("somebody has set this installation up already; sign in, or ask its admin")
+    email = first_user.checked_email(email or typer.prompt("Email"))
+    if password_file is None:
+        name = name or typer.prompt("Name")
+        tenant = tenant or typer.prompt("Name of your home or business (empty: none)", default="", show_default=False)
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = first_user.password_in(password_file)
+    user = FirstUser(email, name or email.partition("@")[0], first_user.checked_password(password), tenant or None)
+    owned = first_user.set_up(found, user)
+    out.print(f"{email} is the admin now" + (f", and owns {owned} tenants" if owned else ""), highlight=False)
+
+
 @app.command(epilog="Example:  wattaway rebuild")
 def rebuild(data_dir: DataDir = None) -> None:
     """Fold the whole log into fresh tables and swap them in; the projector may go on meanwhile."""
@@ -173,6 +209,24 @@ def status(
     else:
         out.print(status_table(found))
     raise typer.Exit(0 if found.servers_answer else 1)
+
+
+@app.command(epilog="Examples:  wattaway audit device:kitchen-kettle   ·   wattaway audit user:ID --json")
+def audit(
+    thing: Annotated[str, typer.Argument(metavar="THING", help="device:ID, user:ID, tenant:ID or command:ID")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show everything that was decided about one thing, from the event store."""
+    from ops import audit as audits
+    from ops.application import open_application
+
+    with open_application(_logging("audit", data_dir)) as application:
+        lines = audits.stream_of(thing, application.lifecycle, application.personal)
+    if as_json:
+        out.print_json(audits.as_json(lines))
+    else:
+        out.print(audits.as_table(thing, lines))
 
 
 @app.command(epilog="Example:  WATTAWAY_TIME_ZONE=Europe/Berlin wattaway settings")

@@ -1,9 +1,7 @@
-"""Who may connect to the MQTT broker: secrets made once in the data dir, and the device tokens derived from them."""
+"""Who may connect to the MQTT broker: secrets of our own roles, made once in the data dir."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import secrets
 from contextlib import suppress
@@ -14,26 +12,14 @@ from domain.errors import SettingInvalid
 _SECRET_BYTES = 32
 
 
-def fleet_secret(data_dir: Path) -> bytes:
-    """The secret every device token is derived from; made at the first call.
-
-    Raises:
-        SettingInvalid: the data dir cannot be written, or the file holds something else.
-    """
-    return bytes.fromhex(stored_secret(data_dir / "fleet.secret"))
-
-
-def device_token(secret: bytes, device_id: str) -> str:
-    """A device's MQTT password: 64 hex digits, HMAC-SHA256 of its id under the fleet secret.
-
-    Source: docs/adr/0006-device-tokens-are-derived-until-accounts-exist.md.
-    """
-    return hmac.new(secret, device_id.encode(), hashlib.sha256).hexdigest()
-
-
 def bridge_password(data_dir: Path) -> str:
     """The bridge's MQTT password at the embedded broker; made at the first call."""
     return stored_secret(data_dir / "bridge.secret")
+
+
+def dispatcher_password(data_dir: Path) -> str:
+    """The dispatcher's MQTT password at the embedded broker; made at the first call."""
+    return stored_secret(data_dir / "dispatcher.secret")
 
 
 def stored_secret(path: Path) -> str:

@@ -57,7 +57,7 @@ def _ports(settings: Settings) -> Iterator[tuple[str, int, str]]:
     yield "KAFKA_BOOTSTRAP", embedded_kafka_port(settings), LOOPBACK
     yield "EMBEDDED_KAFKA_CONTROLLER_PORT", settings.embedded_kafka_controller_port, LOOPBACK
     yield "API_PORT", settings.api_port, settings.api_host
-    for name in ("bridge_metrics_port", "projector_metrics_port"):
+    for name in ("bridge_metrics_port", "projector_metrics_port", "relay_metrics_port", "dispatcher_metrics_port"):
         if port := getattr(settings, name):
             yield name.upper(), port, LOOPBACK
 

@@ -19,7 +19,7 @@ import structlog
 from domain.clock import SystemClock
 from domain.errors import SettingInvalid
 from domain.wire import CLOCK_AHEAD_LIMIT_MS, MAX_AT_MS, WireReading, encode_data
-from ops.credentials import device_token, fleet_secret
+from ops.registering import registration
 from ops.replay_plan import ReplayPlan, ReplayReport, show_report
 from ops.settings import Settings
 from ops.simulator.fleet import MOST_CONNECTING, STOPPED_DRAIN_S
@@ -58,7 +58,7 @@ class Replay:
     """One run of a trace file against a broker.
 
     Args:
-        token_of: the MQTT password of a device id.
+        token_of: the MQTT password of a device id; it may block.
     """
 
     def __init__(self, plan: ReplayPlan, endpoint: Endpoint, token_of: Callable[[str], str]) -> None:
@@ -105,7 +105,7 @@ class Replay:
             if not await self._wait_for_turn(number, (row.at_ms - first_ms) / 1000, started_s):
                 return
             if row.device_id not in self._devices:
-                start_link(self._new_device(row.device_id))
+                start_link(await self._new_device(row.device_id))
             if not await self._wait_for_room(self._devices[row.device_id]):
                 return
             self._offer(row)
@@ -142,11 +142,11 @@ class Replay:
             limit_s = min(self._plan.drain_s, STOPPED_DRAIN_S) if stopped_at_s else self._plan.drain_s
             self._stuck = not await _happens(self._tally.settled, limit_s)
 
-    def _new_device(self, device_id: str) -> SocketDevice:
+    async def _new_device(self, device_id: str) -> SocketDevice:
         self._counters[device_id] = CounterBuilder()
         device = self._devices[device_id] = SocketDevice(
             device_id,
-            token=self._token_of(device_id),
+            token=await asyncio.to_thread(self._token_of, device_id),
             boot=boot_of(device_id, self._shift_ms or 0),
             endpoint=self._endpoint,
             gate=self._gate,
@@ -222,14 +222,15 @@ def run_replay(settings: Settings, plan: ReplayPlan) -> int:
     Raises:
         SettingInvalid: the file cannot be read, or the plan cannot be.
     """
-    report = asyncio.run(_replay(settings, plan, fleet_secret(settings.data_dir)))
+    with registration(settings, role="replay") as registering:
+        report = asyncio.run(_replay(settings, plan, registering.token))
     show_report(plan, report)
     return 0 if report.complete else 1
 
 
-async def _replay(settings: Settings, plan: ReplayPlan, secret: bytes) -> ReplayReport:
+async def _replay(settings: Settings, plan: ReplayPlan, token_of: Callable[[str], str]) -> ReplayReport:
     endpoint = Endpoint(settings.mqtt_host, settings.mqtt_port)
-    replay = Replay(plan, endpoint, lambda device_id: device_token(secret, device_id))
+    replay = Replay(plan, endpoint, token_of)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, replay.stop)

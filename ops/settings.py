@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -32,6 +34,15 @@ class Settings(BaseSettings):
     mqtt_username: str = Field("bridge", description="The bridge's MQTT user.")
     mqtt_password: SecretStr = Field(SecretStr(""), description="The bridge's MQTT password.")
     mqtt_client_id: str = Field("wattaway-bridge", description="Names the bridge's persistent session; one per bridge.")
+    mqtt_dispatcher_username: str = Field("dispatcher", description="The dispatcher's MQTT user.")
+    mqtt_dispatcher_password: SecretStr = Field(SecretStr(""), description="The dispatcher's MQTT password.")
+    mqtt_dispatcher_client_id: str = Field("wattaway-dispatcher", description="One per dispatcher.")
+
+    mosquitto_passwords: str = Field(
+        "", description="Mosquitto's password file, which `wattaway run broker-accounts` keeps; empty: it keeps none."
+    )
+    mosquitto_acl: str = Field("", description="Mosquitto's ACL file, which the same role keeps.")
+    mosquitto_pid_file: str = Field("", description="Where Mosquitto writes its process id: the role sends it SIGHUP.")
 
     kafka_bootstrap: str = Field("127.0.0.1:29092", description="Kafka brokers, host:port separated by commas.")
     kafka_topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Put before every topic name.")
@@ -49,6 +60,15 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="SQLAlchemy URL: mysql+pymysql://… or sqlite:///…; empty: SQLite in the data dir.",
     )
+    event_store_url: SecretStr = Field(
+        SecretStr(""),
+        description="The event store's SQLAlchemy URL; empty: a SQLite file of its own in the data dir, or the "
+        "read models' database where that is no SQLite.",
+    )
+    master_key: SecretStr = Field(
+        SecretStr(""),
+        description="64 hex digits that wrap the keys of personal data; empty: made once in the data dir.",
+    )
     redis_url: SecretStr = Field(
         SecretStr(""), description="redis://… or unix://…; empty: the embedded Valkey in the data dir."
     )
@@ -56,9 +76,31 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="Where the API listens; beyond loopback only if you say so.")
     api_port: int = Field(28080, ge=1, le=65535, description="The API's port.")
+    api_tls_certificate: str = Field("", description="PEM file of the API's certificate chain; empty: plain HTTP.")
+    api_tls_key: str = Field("", description="PEM file of that certificate's private key.")
+    trusted_proxies: str = Field(
+        "", description="Addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed."
+    )
+    cors_origins: str = Field(
+        "", description="Origins, separated by commas, whose pages may use the API with a token; never with a cookie."
+    )
+    sign_up: Literal["open", "invitation", "closed"] = Field(
+        "invitation", description="Who may sign up after the first user: everybody, whoever is invited, nobody."
+    )
+    rate_limit_tokens: str = Field("60000/minute", description="Requests of one API token.")
+    rate_limit_users: str = Field("6000/minute", description="Requests of one user's sessions.")
+    rate_limit_devices: str = Field("600/minute", description="HTTP requests of one device.")
+    rate_limit_strangers: str = Field("3000/minute", description="Requests of one address that says not who it is.")
+    rate_limit_sign_in: str = Field("20/minute", description="Passwords shown by one address.")
+    rate_limit_sign_up: str = Field("10/hour", description="Sign-ups by one address.")
+    rate_limit_set_up: str = Field("10/minute", description="Set-up codes tried by one address.")
     bridge_metrics_port: int = Field(29101, ge=0, le=65535, description="Prometheus port of the bridge (0: none).")
     projector_metrics_port: int = Field(
         29102, ge=0, le=65535, description="Prometheus port of the projector (0: none)."
+    )
+    relay_metrics_port: int = Field(29103, ge=0, le=65535, description="Prometheus port of the relay (0: none).")
+    dispatcher_metrics_port: int = Field(
+        29104, ge=0, le=65535, description="Prometheus port of the dispatcher (0: none)."
     )
 
     time_zone: str = Field("UTC", description="IANA zone in which a day begins at midnight, such as Europe/Berlin.")
@@ -76,8 +118,59 @@ class Settings(BaseSettings):
             raise ValueError(f"{name!r} is not an IANA time zone") from error
         return name
 
+    @field_validator("master_key")
+    @classmethod
+    def _a_key(cls, key: SecretStr) -> SecretStr:
+        if key.get_secret_value() and not re.fullmatch("[0-9a-fA-F]{64}", key.get_secret_value()):
+            raise ValueError("a key is 64 hex digits")
+        return key
+
+    @field_validator(
+        "rate_limit_tokens",
+        "rate_limit_users",
+        "rate_limit_devices",
+        "rate_limit_strangers",
+        "rate_limit_sign_in",
+        "rate_limit_sign_up",
+        "rate_limit_set_up",
+    )
+    @classmethod
+    def _a_rate(cls, rate: str) -> str:
+        if not re.fullmatch("[1-9][0-9]{0,8} ?/ ?(second|minute|hour|day)", rate):
+            raise ValueError(f"{rate!r} is not a rate such as 600/minute")
+        return rate
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for one in listed(text):
+            ip_network(one)
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, text: str) -> str:
+        for one in listed(text):
+            if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+", one):
+                raise ValueError(f"{one!r} is not an origin such as https://example.org")
+        return text
+
+    @property
+    def api_url(self) -> str:
+        """Where this machine reaches the API."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.api_host, self.api_host)  # noqa: S104
+        return f"{'https' if self.api_tls_certificate else 'http'}://{host}:{self.api_port}"
+
     def resolved_database_url(self) -> str:
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir.resolve() / 'wattaway.db'}"
+
+    def resolved_event_store_url(self) -> str:
+        if chosen := self.event_store_url.get_secret_value():
+            return chosen
+        if self.database_kind() != "sqlite":
+            return self.resolved_database_url()
+        # A file of its own: SQLite lets one transaction write at a time, and the projector's are long.
+        return f"sqlite:///{self.data_dir.resolve() / 'events.db'}"
 
     def database_kind(self) -> str:
         """`sqlite`, `mysql`, …: what the database is, without its credentials."""
@@ -85,6 +178,11 @@ class Settings(BaseSettings):
 
     def resolved_redis_url(self) -> str:
         return self.redis_url.get_secret_value() or f"unix://{socket_path(self.data_dir)}"
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a setting that are separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -15,15 +15,17 @@ from redis.exceptions import RedisError
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from bridges.event_store_tables import relay_positions, stored_events
 from domain.errors import WattAwayError
-from domain.events import DEAD_LETTERS_TOPIC, READINGS_TOPIC, REPORTS_TOPIC
+from domain.events import DEAD_LETTERS_TOPIC, LIFECYCLE_TOPIC, READINGS_TOPIC, REPORTS_TOPIC
 from ops.embedded.nats import mqtt_lets_in
 from ops.roles import ROLES
+from ops.service_users import mqtt_password
 from ops.settings import Settings
-from ops.wiring import mqtt_password
 from projections.tables import read_model
 
 _WITHIN_S = 8.0
+_ROLES = ("bridge", "projector", "relay", "dispatcher", "api")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ async def look(settings: Settings) -> Status:
 
     async def database() -> str:
         positions.update(await asyncio.to_thread(_read_database, settings, status.counts))
+        status.counts["events to relay"] = await asyncio.to_thread(events_to_relay, settings)
         return settings.database_kind()
 
     async def redis() -> str:
@@ -87,7 +90,7 @@ async def look(settings: Settings) -> Status:
 
     servers = {"kafka": kafka, "mqtt": mqtt, "database": database, "redis": redis}
     status.checks += await asyncio.gather(*(_check(name, ask) for name, ask in servers.items()))
-    status.checks += await asyncio.gather(*(_check_role(name, settings) for name in ("bridge", "projector", "api")))
+    status.checks += await asyncio.gather(*(_check_role(name, settings) for name in _ROLES))
     status.topics += [
         TopicState(name, len(offsets), sum(offsets), positions.get(name, 0)) for name, offsets in ends.items()
     ]
@@ -117,7 +120,7 @@ async def _check(name: str, ask: Callable[[], Awaitable[str]]) -> Check:
 
 async def _check_role(name: str, settings: Settings) -> Check:
     answers = await asyncio.to_thread(ROLES[name].is_ready, settings)
-    port = {"bridge": settings.bridge_metrics_port, "projector": settings.projector_metrics_port}.get(name)
+    port = getattr(settings, f"{name}_metrics_port", None)
     if port == 0:
         return Check(name, True, "has no metrics port to ask")
     return Check(name, answers, f"127.0.0.1:{port or settings.api_port}" if answers else "does not run here")
@@ -165,6 +168,18 @@ def _read_database(settings: Settings, counts: dict[str, int]) -> dict[str, int]
                 .group_by(position.c.topic)
             )
             return {topic: int(offset) for topic, offset in totals}
+    finally:
+        engine.dispose()
+
+
+def events_to_relay(settings: Settings) -> int:
+    """How many events of the store are not in Kafka yet."""
+    engine = create_engine(settings.resolved_event_store_url())
+    relay = relay_positions.c.relay == settings.kafka_topic_prefix + LIFECYCLE_TOPIC
+    try:
+        with engine.connect() as connection:
+            newest = connection.scalar(select(func.max(stored_events.c.notification_id))) or 0
+            return newest - (connection.scalar(select(relay_positions.c.notification_id).where(relay)) or 0)
     finally:
         engine.dispose()
 

@@ -19,10 +19,13 @@ from ops.embedded.kafka import EmbeddedKafka
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.valkey import EmbeddedValkey
 from ops.figures import Figures, rates, read_figures
+from ops.firmware_fleet import micropython
+from ops.first_user import is_set_up
 from ops.logs import configure_logging
 from ops.preflight import check_embedded, embedded_kafka_port, fetch_kafka
 from ops.role_logs import RoleLogs
 from ops.roles import role_spec
+from ops.set_up_code import new_set_up_code
 from ops.settings import Settings
 from ops.status import devices_online
 from ops.supervisor import Supervisor
@@ -32,7 +35,9 @@ from ops.up_view import View
 from ops.wiring import migrate
 
 SIMULATOR = "simulator"
+FIRMWARE = "firmware"
 _SIMULATED_INTERVAL_S = 1.0
+_FIRMWARE_INTERVAL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class UpPlan:
 
     sockets: int = 0
     duration_s: float | None = None
+    firmwares: int = 0
 
 
 def run_up(settings: Settings, plan: UpPlan, console: Console) -> int:
@@ -49,13 +55,16 @@ def run_up(settings: Settings, plan: UpPlan, console: Console) -> int:
     Raises:
         SettingInvalid, DependencyUnavailable: something cannot be started; one line with what to do.
     """
+    if plan.firmwares:
+        micropython()
     with owned(settings.data_dir):
         check_embedded(settings)
         fetch_kafka(console)
         with (settings.data_dir / "logs" / "up.log").open("a") as log_file:
             configure_logging("json", settings.log_level, "up", log_file)
             migrate(settings)
-            return asyncio.run(_Up(settings, plan, console).run())
+            code = None if is_set_up(settings) else new_set_up_code(settings.data_dir)
+            return asyncio.run(_Up(settings, plan, console, code).run())
 
 
 def embedded_specs(settings: Settings) -> list[ChildSpec]:
@@ -69,27 +78,37 @@ def embedded_specs(settings: Settings) -> list[ChildSpec]:
     return specs
 
 
-def role_specs(settings: Settings, sockets: int) -> list[ChildSpec]:
-    """Every role, and the simulated fleet if there is one."""
+def role_specs(settings: Settings, plan: UpPlan) -> list[ChildSpec]:
+    """Every role, and the fleets that the plan wants."""
     env = {"WATTAWAY_DATA_DIR": str(settings.data_dir.resolve()), "WATTAWAY_LOG_FORMAT": "json"}
-    specs = [role_spec(name, settings, env) for name in ("device-auth", "bridge", "projector", "api")]
-    if sockets:
-        argv = [sys.executable, "-m", "ops.cli", "simulate", str(sockets), "--interval", str(_SIMULATED_INTERVAL_S)]
-        log_path = settings.data_dir.resolve() / "logs" / f"{SIMULATOR}.log"
-        specs.append(ChildSpec(SIMULATOR, argv, log_path, is_ready=lambda: True, env=env, after=("bridge",)))
+    specs = [
+        role_spec(name, settings, env) for name in ("device-auth", "bridge", "projector", "relay", "dispatcher", "api")
+    ]
+    if plan.sockets:
+        arguments = ["simulate", str(plan.sockets), "--interval", str(_SIMULATED_INTERVAL_S)]
+        specs.append(_fleet_spec(SIMULATOR, arguments, settings, env))
+    if plan.firmwares:
+        arguments = ["firmware", "sim", str(plan.firmwares), "--interval", str(_FIRMWARE_INTERVAL_S)]
+        specs.append(_fleet_spec(FIRMWARE, arguments, settings, env))
     return specs
+
+
+def _fleet_spec(name: str, arguments: list[str], settings: Settings, env: dict[str, str]) -> ChildSpec:
+    argv = [sys.executable, "-m", "ops.cli", *arguments]
+    log_path = settings.data_dir.resolve() / "logs" / f"{name}.log"
+    return ChildSpec(name, argv, log_path, is_ready=lambda: True, env=env, after=("bridge",))
 
 
 def urls(settings: Settings) -> dict[str, str]:
     """What to open."""
-    base = f"http://{settings.api_host}:{settings.api_port}"
+    base = settings.api_url
     return {"page": f"{base}/", "API": f"{base}/docs", "metrics": f"{base}/metrics", "ready": f"{base}/readyz"}
 
 
 class _Up:
-    def __init__(self, settings: Settings, plan: UpPlan, console: Console) -> None:
-        self._settings, self._plan, self._console = settings, plan, console
-        specs = [*embedded_specs(settings), *role_specs(settings, plan.sockets)]
+    def __init__(self, settings: Settings, plan: UpPlan, console: Console, set_up_code: str | None) -> None:
+        self._settings, self._plan, self._console, self._set_up_code = settings, plan, console, set_up_code
+        specs = [*embedded_specs(settings), *role_specs(settings, plan)]
         self._supervisor = Supervisor(specs, on_pids=partial(remember_children, settings.data_dir))
         self._logs = RoleLogs({spec.name: spec.log_path for spec in specs})
         self._redis = Redis.from_url(settings.resolved_redis_url(), socket_timeout=1, socket_connect_timeout=1)
@@ -131,8 +150,7 @@ class _Up:
                 return 0
             if await self._before_stop(asyncio.sleep(self._plan.duration_s)):
                 self._title = "the time is over: draining, then comparing the log with the read models"
-                simulator = SIMULATOR if self._plan.sockets else None
-                return await finish(self._settings, self._supervisor, simulator, self._console)
+                return await finish(self._settings, self._supervisor, (FIRMWARE, SIMULATOR), self._console)
             return 0
         finally:
             self._title = "stopping"
@@ -142,6 +160,11 @@ class _Up:
         self._title = f"WattAway runs in {self._settings.data_dir}"
         for name, url in urls(self._settings).items():
             self._console.print(f"{name:>8}  {url}", highlight=False)
+        if self._set_up_code is not None:
+            # In the fragment, which browsers send to nobody.
+            link = f"{urls(self._settings)['page']}#set-up={self._set_up_code}"
+            self._console.print("Nobody has an account yet. The first one is made here, or by `wattaway set-up`:")
+            self._console.print(f"  {link}", highlight=False, soft_wrap=True)
 
     async def _before_stop(self, work: object) -> bool:
         """Whether the work was done before somebody stopped us."""

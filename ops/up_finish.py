@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -15,12 +16,15 @@ _CAUGHT_UP_WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.25
 
 
-async def finish(settings: Settings, supervisor: Supervisor, simulator: str | None, console: Console) -> int:
-    """Say what came of it; 0 if every reading was receipted and the read models equal the log, else 1."""
-    receipted = True
-    if simulator is not None:
-        receipted = await supervisor.stop_child(simulator) == 0
-        console.print(_closing_words(supervisor.children[simulator].spec.log_path.read_text()), highlight=False)
+async def finish(settings: Settings, supervisor: Supervisor, fleets: Sequence[str], console: Console) -> int:
+    """Say what came of it; 0 if every fleet (those that run) ended well and the read models equal the log, else 1.
+
+    A simulation ends well if every reading was receipted. A firmware keeps what was not in its flash.
+    """
+    ended_well = True
+    for fleet in [name for name in fleets if name in supervisor.children]:
+        ended_well = await supervisor.stop_child(fleet) == 0 and ended_well
+        console.print(_closing_words(supervisor.children[fleet].spec.log_path.read_text()), highlight=False)
     caught_up = await _caught_up(settings)
     if not caught_up:
         console.print(f"[red]the read models are not at the log's end after {_CAUGHT_UP_WITHIN_S:g} s[/red]")
@@ -29,7 +33,7 @@ async def finish(settings: Settings, supervisor: Supervisor, simulator: str | No
     restarts = {name: child.restarts for name, child in supervisor.children.items() if child.restarts}
     if restarts:
         console.print("restarts: " + ", ".join(f"{name} {count}" for name, count in restarts.items()))
-    return 0 if receipted and caught_up and result.ok else 1
+    return 0 if ended_well and caught_up and result.ok else 1
 
 
 async def _caught_up(settings: Settings) -> bool:

@@ -6,25 +6,30 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 
-from domain.errors import DependencyUnavailable
-from ops.credentials import bridge_password, fleet_secret
+from domain.clock import SystemClock
+from ops.credentials import stored_secret
+from ops.service_users import mqtt_password
 from ops.settings import Settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from bridges.event_store import EventDatabase
+    from bridges.run_bridge import KafkaServer
+    from domain.ports import KeyStore
     from projections.app import ProjectorOptions
     from projections.log_consumer import LogSource
+    from projections.schema import Lineage
     from projections.verify import Verification
 
 log = structlog.get_logger()
 
 _DAY_MS = 86_400_000
-_PROBE_S = 1.0
 _OBJECTS_PER_COLLECTION = 50_000
 
 
@@ -41,22 +46,16 @@ def spare_the_collector() -> None:
 
 def run_device_auth(settings: Settings) -> None:
     """Serve the embedded broker's auth callout until SIGTERM."""
-    asyncio.run(_serve_device_auth(settings))
+    from ops.broker_roles import serve_device_auth_role
+
+    asyncio.run(serve_device_auth_role(settings))
 
 
-async def _serve_device_auth(settings: Settings) -> None:
-    from ops.device_auth import Issuer, Policy, serve_device_auth
-    from ops.embedded.nats import AUTH_USER, FLEET_ACCOUNT, callout_password, issuer_key
+def run_broker_accounts(settings: Settings) -> None:
+    """Keep Mosquitto's account files equal to what is registered, until SIGTERM."""
+    from ops.broker_roles import serve_broker_accounts_role
 
-    policy = Policy(fleet_secret(settings.data_dir), settings.mqtt_username, mqtt_password(settings))
-    await serve_device_auth(
-        Issuer(issuer_key(settings.data_dir), FLEET_ACCOUNT, policy),
-        server=f"nats://127.0.0.1:{settings.embedded_nats_port}",
-        user=AUTH_USER,
-        password=callout_password(settings.data_dir),
-        stop=stop_on_signals(),
-        on_ready=lambda: log.info("device-auth ready"),
-    )
+    asyncio.run(serve_broker_accounts_role(settings))
 
 
 def run_bridge(settings: Settings) -> None:
@@ -65,9 +64,8 @@ def run_bridge(settings: Settings) -> None:
 
 
 async def _run_bridge(settings: Settings) -> None:
-    from bridges.kafka_topics import TopicNeeds
     from bridges.mqtt_link import MqttServer
-    from bridges.run_bridge import KafkaServer, run_bridge
+    from bridges.run_bridge import run_bridge
 
     spare_the_collector()
     await run_bridge(
@@ -78,16 +76,21 @@ async def _run_bridge(settings: Settings) -> None:
             mqtt_password(settings),
             settings.mqtt_client_id,
         ),
-        KafkaServer(
-            settings.kafka_bootstrap,
-            settings.kafka_topic_prefix,
-            TopicNeeds(settings.kafka_partitions, settings.kafka_replication),
-        ),
+        kafka_server(settings),
         reading_max_age_ms=settings.reading_max_age_days * _DAY_MS,
         receipt_interval_ms=settings.receipt_interval_ms,
         metrics_port=settings.bridge_metrics_port,
         stop=stop_on_signals(),
     )
+
+
+def kafka_server(settings: Settings) -> KafkaServer:
+    """Where the log is, and how its topics are made."""
+    from bridges.kafka_topics import TopicNeeds
+    from bridges.run_bridge import KafkaServer
+
+    needs = TopicNeeds(settings.kafka_partitions, settings.kafka_replication)
+    return KafkaServer(settings.kafka_bootstrap, settings.kafka_topic_prefix, needs)
 
 
 def run_projector(settings: Settings, *, on_step: Callable[[str], None] = lambda _step: None) -> None:
@@ -96,14 +99,13 @@ def run_projector(settings: Settings, *, on_step: Callable[[str], None] = lambda
 
 
 async def _run_projector(settings: Settings, on_step: Callable[[str], None]) -> None:
-    from bridges.kafka_topics import TopicNeeds, ensure_topics
+    from bridges.kafka_topics import ensure_topics
     from projections.app import run_projector
 
     source, options = _projection(settings)
     spare_the_collector()
     # Whichever role comes first makes the topics.
-    needs = TopicNeeds(settings.kafka_partitions, settings.kafka_replication)
-    await ensure_topics(settings.kafka_bootstrap, source.topics, needs)
+    await ensure_topics(settings.kafka_bootstrap, source.topics, kafka_server(settings).needs)
     await run_projector(source, options, stop=stop_on_signals(), on_step=on_step)
 
 
@@ -121,59 +123,70 @@ def _projection(settings: Settings) -> tuple[LogSource, ProjectorOptions]:
     return LogSource(settings.kafka_bootstrap, settings.kafka_topic_prefix, settings.projector_instance), options
 
 
+def run_relay(settings: Settings, *, on_step: Callable[[str], None] = lambda _step: None) -> None:
+    """Carry the event store's log to Kafka until SIGTERM; `on_step` is for tests that kill it between two steps."""
+    from ops.relay_role import serve_relay_role
+
+    uvloop.run(serve_relay_role(settings, on_step))
+
+
+def run_dispatcher(settings: Settings, *, on_step: Callable[[str], None] = lambda _step: None) -> None:
+    """See commands to their sockets until SIGTERM; `on_step` is for tests that kill it between two steps."""
+    from ops.dispatcher_role import serve_dispatcher_role
+
+    uvloop.run(serve_dispatcher_role(settings, on_step))
+
+
 def run_api(settings: Settings) -> None:
-    """Answer questions about the read models until SIGTERM."""
-    uvloop.run(_run_api(settings))
+    """Answer people and programs until SIGTERM."""
+    from ops.api_role import serve_api_role
 
-
-async def _run_api(settings: Settings) -> None:
-    from api.app import create_app
-    from api.asyncapi import Brokers
-    from api.server import serve
-
-    ports = {"bridge": settings.bridge_metrics_port, "projector": settings.projector_metrics_port}
-    app = create_app(
-        database_url=settings.resolved_database_url(),
-        redis_url=settings.resolved_redis_url(),
-        redis_prefix=settings.redis_prefix,
-        time_zone=settings.time_zone,
-        offline_after_s=settings.offline_after_s,
-        brokers=Brokers(
-            settings.kafka_bootstrap.split(",")[0],
-            f"{settings.mqtt_host}:{settings.mqtt_port}",
-            settings.kafka_topic_prefix,
-        ),
-        metrics_sources={role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items() if port},
-        probes={"kafka": partial(_probe_kafka, settings), "mqtt": partial(_probe_mqtt, settings)},
-    )
-    spare_the_collector()
-    await serve(app, host=settings.api_host, port=settings.api_port, stop=stop_on_signals())
-
-
-async def _probe_kafka(settings: Settings) -> str:
-    from ops.embedded.kafka import kafka_answers
-
-    for broker in settings.kafka_bootstrap.split(","):
-        host, _, port = broker.strip().rpartition(":")
-        if await asyncio.to_thread(kafka_answers, (host, int(port)), _PROBE_S):
-            return f"{host}:{port} answers"
-    raise DependencyUnavailable("kafka", f"none of {settings.kafka_bootstrap} answers")
-
-
-async def _probe_mqtt(settings: Settings) -> str:
-    from ops.embedded.ports import is_open
-
-    # A CONNECT would need credentials and leave a trace in the broker's log every time.
-    if not await asyncio.to_thread(is_open, (settings.mqtt_host, settings.mqtt_port), _PROBE_S):
-        raise DependencyUnavailable("mqtt", f"{settings.mqtt_host}:{settings.mqtt_port} does not answer")
-    return f"{settings.mqtt_host}:{settings.mqtt_port} is open"
+    uvloop.run(serve_api_role(settings))
 
 
 def migrate(settings: Settings) -> str:
-    """Bring the database's tables up to date; what was done, in a few words."""
+    """Bring the tables of read models and event store up to date; what was done, in a few words."""
     from projections.schema import migrate
 
-    return f"{settings.database_kind()} has revision {migrate(settings.resolved_database_url())}"
+    views = migrate(settings.resolved_database_url())
+    events = migrate(settings.resolved_event_store_url(), _event_lineage())
+    return f"{settings.database_kind()} has revision {views}, the event store {events}"
+
+
+def _event_lineage() -> Lineage:
+    from bridges.event_store_tables import MIGRATIONS, VERSION_TABLE
+    from projections.schema import Lineage
+
+    return Lineage(MIGRATIONS, VERSION_TABLE, "WATTAWAY_EVENT_STORE_URL")
+
+
+def event_engines(settings: Settings) -> tuple[Engine, Engine]:
+    """Engines that write and read the event store's database, checked to have its tables; dispose of both in the end.
+
+    Raises:
+        SettingInvalid: `wattaway migrate` has to be run first.
+        DependencyUnavailable: the database is out of reach.
+    """
+    from projections.dialect import read_engine, translated_errors, write_engine
+    from projections.schema import check_schema
+
+    url = settings.resolved_event_store_url()
+    reading = read_engine(url)
+    with translated_errors():
+        check_schema(reading, _event_lineage())
+    return write_engine(url, durable=True), reading
+
+
+def key_store(settings: Settings, database: EventDatabase) -> KeyStore:
+    """The keys of what is sealed; their master key is the setting, or the one made once in the data dir."""
+    from bridges.key_store import SqlKeyStore
+
+    return SqlKeyStore(database, master_key(settings), SystemClock())
+
+
+def master_key(settings: Settings) -> bytes:
+    """What wraps the keys of personal data."""
+    return bytes.fromhex(settings.master_key.get_secret_value() or stored_secret(settings.data_dir / "master.secret"))
 
 
 def rebuild(settings: Settings, on_progress: Callable[[int, int], None]) -> str:
@@ -196,11 +209,6 @@ def verify(settings: Settings) -> Verification:
     return uvloop.run(verify(*_projection(settings)))
 
 
-def mqtt_password(settings: Settings) -> str:
-    """The bridge's password: the setting, or the one made for the embedded broker."""
-    return settings.mqtt_password.get_secret_value() or bridge_password(settings.data_dir)
-
-
 def stop_on_signals() -> asyncio.Event:
     """An event that SIGTERM and SIGINT set; call it inside the running loop."""
     stop = asyncio.Event()
@@ -213,6 +221,9 @@ def stop_on_signals() -> asyncio.Event:
 ROLES: dict[str, Callable[[Settings], None]] = {
     "api": run_api,
     "bridge": run_bridge,
+    "broker-accounts": run_broker_accounts,
     "device-auth": run_device_auth,
+    "dispatcher": run_dispatcher,
     "projector": run_projector,
+    "relay": run_relay,
 }

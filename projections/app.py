@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from sqlalchemy import Engine
 
 from domain.clock import Clock, SystemClock
-from domain.errors import WattAwayError
+from domain.errors import DependencyUnavailable, WattAwayError
 from projections.break_off import Breaker
 from projections.dialect import snapshot_engine, translated_errors, write_engine
 from projections.latest_views import LatestViews
@@ -152,12 +152,16 @@ class _ProjectorApp:
             await self._projector.project(batch)
 
     async def _consume(self) -> None:
-        self._consuming = asyncio.current_task()
-        try:
-            await self._consumer.consume()
-        except Exception as error:
-            if not self._over.done():
-                self._over.set_exception(error)
+        self._consuming = asyncio.create_task(self._consumer.consume())
+        # However it ends, and a stray cancellation inside aiokafka is one way: without it the role is over.
+        self._consuming.add_done_callback(self._end_with)
+        await asyncio.wait({self._consuming})
+
+    def _end_with(self, consuming: asyncio.Task[None]) -> None:
+        if self._over.done():
+            return
+        error = None if consuming.cancelled() else consuming.exception()
+        self._over.set_exception(error or DependencyUnavailable("kafka", "the log consumer was broken off"))
 
     async def serve(self, stop: asyncio.Event, on_ready: Callable[[], object]) -> None:
         """Run the app until `stop` or until it cannot go on."""
@@ -191,6 +195,7 @@ class _ProjectorApp:
         self._folder.cleanup()
 
     async def _drain(self) -> None:
+        self._over.cancel()
         if self._consuming is not None:
             # First of all: it lets the batch at hand end.
             self._consuming.cancel()

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from domain.errors import DependencyUnavailable
 from projections.tables import ReadModel
@@ -25,6 +25,7 @@ LOCK_WAIT_S = 5
 _IDLE_TRANSACTION_S = 4
 """MariaDB ends a transaction whose owner stands still (a frozen projector), before those who wait for it give up."""
 _MYSQL_IDLE_S = 60
+_SOLE_FOR_S = 31_536_000
 _SQLITE_PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = NORMAL",
@@ -34,6 +35,7 @@ _SQLITE_PRAGMAS = (
     # however often it changed: at the usual 1,000 pages, checkpoints took half of the time and 20 ms every few batches.
     "wal_autocheckpoint = 16000",
 )
+_DURABLE_PRAGMAS = ("synchronous = FULL", "secure_delete = ON", "wal_autocheckpoint = 1000")
 _ROWS_PER_STATEMENT = 2000
 _MYSQL_TRY_AGAIN = frozenset({1205, 1213, 1412})  # lock wait timeout, deadlock, table changed under a snapshot
 _MYSQL_GONE = frozenset({1040, 1053, 1152, 1158, 1159, 1160, 1161, 1290, 1927, 2002, 2003, 2006, 2013, 2014, 4031})
@@ -46,23 +48,23 @@ def is_mysql(bind: Connection | Engine) -> bool:
 # --- engines --------------------------------------------------------------------------------------------
 
 
-def write_engine(url: str) -> Engine:
-    """An engine whose transactions see what is committed and take their locks at once (pool 8, recycled at 1800 s)."""
+def write_engine(url: str, *, durable: bool = False) -> Engine:
+    """An engine whose transactions see what is committed and take their locks at once (pool 8, recycled at 1800 s).
+
+    Args:
+        durable: what is committed must outlive a power cut, and what is deleted must be gone from the disk. MySQL does
+            the former anyway; read models on SQLite do without both: they can be rebuilt.
+    """
     if make_url(url).get_backend_name() == "sqlite":
-        return _sqlite_engine(url, "BEGIN IMMEDIATE")
-    arguments = {"connect_timeout": 5, "read_timeout": 120, "write_timeout": 120}
-    engine = create_engine(
-        url,
-        isolation_level="READ COMMITTED",
-        pool_size=8,
-        max_overflow=4,
-        pool_recycle=1800,
-        pool_timeout=10,
-        pool_pre_ping=True,
-        connect_args=arguments,
-    )
-    event.listen(engine, "connect", _prepare_mysql)
-    return engine
+        return _sqlite_engine(url, "BEGIN IMMEDIATE", _DURABLE_PRAGMAS if durable else ())
+    return _mysql_engine(url, isolation_level="READ COMMITTED")
+
+
+def read_engine(url: str) -> Engine:
+    """An engine each of whose statements sees the newest committed rows and that holds no lock in between."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return _sqlite_engine(url, "BEGIN")
+    return _mysql_engine(url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
 
 
 def snapshot_engine(url: str) -> Engine:
@@ -70,6 +72,14 @@ def snapshot_engine(url: str) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite_engine(url, "BEGIN")
     return create_engine(url, isolation_level="REPEATABLE READ", pool_size=2, connect_args={"connect_timeout": 5})
+
+
+def _mysql_engine(url: str, **options: Any) -> Engine:
+    arguments = {"connect_timeout": 5, "read_timeout": 120, "write_timeout": 120}
+    pool = {"pool_size": 8, "max_overflow": 4, "pool_recycle": 1800, "pool_timeout": 10, "pool_pre_ping": True}
+    engine = create_engine(url, connect_args=arguments, **pool, **options)
+    event.listen(engine, "connect", _prepare_mysql)
+    return engine
 
 
 def _prepare_mysql(connection: Any, _record: object) -> None:
@@ -83,14 +93,14 @@ def _prepare_mysql(connection: Any, _record: object) -> None:
         )
 
 
-def _sqlite_engine(url: str, begin: str) -> Engine:
+def _sqlite_engine(url: str, begin: str, more_pragmas: Sequence[str] = ()) -> Engine:
     # check_same_thread: the pool hands a connection to one thread at a time.
     arguments = {"timeout": LOCK_WAIT_S, "check_same_thread": False, "cached_statements": 32}
     engine = create_engine(url, pool_size=8, max_overflow=4, pool_timeout=10, connect_args=arguments)
 
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
-        for pragma in _SQLITE_PRAGMAS:
+        for pragma in (*_SQLITE_PRAGMAS, *more_pragmas):
             connection.execute(f"PRAGMA {pragma}")
 
     event.listen(engine, "connect", prepare)
@@ -223,7 +233,7 @@ def sole(engine: Engine, work: str) -> Iterator[bool]:
         with engine.connect() as connection:
             # Its own connection, which may idle for as long as the work takes.
             connection.detach()
-            connection.execute(text("SET SESSION wait_timeout = 28800"))
+            connection.execute(text(f"SET SESSION wait_timeout = {_SOLE_FOR_S}"))
             name = f"{str(engine.url.database)[:40]}.{work}"
             held = connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": name}).scalar() == 1
             connection.commit()
@@ -274,10 +284,3 @@ def swap_generations(connection: Connection, live: ReadModel, fresh: ReadModel, 
             execute(connection, f"DROP INDEX {fresh_name}")
             execute(connection, f"DROP INDEX {index.name}")
             index.create(connection)
-
-
-def is_missing_table(error: BaseException) -> bool:
-    """Whether `error` says that a table is not there."""
-    return isinstance(error, (OperationalError, DBAPIError)) and (
-        "no such table" in str(error) or "(1146," in str(error)
-    )

@@ -11,6 +11,7 @@ import msgspec
 from domain.clock import to_instant, to_ms
 from domain.events import ReadingRecorded
 from domain.wire import MAX_AT_MS
+from projections.lifecycle_folds import Decided
 
 Row = tuple[Any, ...]
 Headers = Sequence[tuple[str, bytes]]
@@ -95,6 +96,7 @@ class FoldedBatch:
     newest: dict[str, Newest] = field(default_factory=dict)
     presences: dict[int, Presence] = field(default_factory=dict)
     reports: list[Row] = field(default_factory=list)
+    decided: list[Decided] = field(default_factory=list)
     dead_letters: list[Row] = field(default_factory=list)
     next_offsets: dict[Place, int] = field(default_factory=dict)
     records: int = 0

@@ -17,6 +17,7 @@ from domain.errors import EventRejected
 from domain.events import (
     DEAD_LETTERS_TOPIC,
     EVENT_TYPES,
+    LIFECYCLE_TOPIC,
     READINGS_TOPIC,
     REPORTS_TOPIC,
     DeadLettered,
@@ -26,11 +27,20 @@ from domain.events import (
     decode_event,
     decode_reading,
 )
+from domain.lifecycle.commands import Command
 from projections.folded import FoldedBatch, Headers, LogRecord, Place, Presence, Row, Undated, keep_newest
+from projections.lifecycle_folds import decode_lifecycle_record, fold_lifecycle_event
 from projections.tables import DEAD_LETTERS, device_ref_of
 
-PROJECTED_TOPICS = (READINGS_TOPIC, REPORTS_TOPIC, DEAD_LETTERS_TOPIC)
-_SHORT_NAMES = {READINGS_TOPIC: "readings", REPORTS_TOPIC: "reports", DEAD_LETTERS_TOPIC: DEAD_LETTERS}
+PROJECTED_TOPICS = (READINGS_TOPIC, REPORTS_TOPIC, DEAD_LETTERS_TOPIC, LIFECYCLE_TOPIC)
+_SHORT_NAMES = {
+    READINGS_TOPIC: "readings",
+    REPORTS_TOPIC: "reports",
+    DEAD_LETTERS_TOPIC: DEAD_LETTERS,
+    LIFECYCLE_TOPIC: "lifecycle",
+}
+COMMAND_FAILED = "command_failed"
+"""The `reason` of a command's failure among the dead letters; their `origin` is then the command's id."""
 _READING_HEADER = ("ce_type", EVENT_TYPES[ReadingRecorded].encode())
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -57,6 +67,8 @@ def fold_records(
         name = topic.removeprefix(prefix)
         if name == READINGS_TOPIC:
             rejected = _fold_readings(folded, records, refused)
+        elif name == LIFECYCLE_TOPIC:
+            rejected = _fold_lifecycle(folded, partition, records)
         else:
             rejected = _fold_others(folded, name, partition, records, refused)
         for record, error in rejected:
@@ -193,6 +205,23 @@ def _report_id(headers: Headers) -> str:
     return f"sha256:{sha256(raw).hexdigest()}"
 
 
+def _fold_lifecycle(
+    folded: FoldedBatch, partition: int, records: Sequence[LogRecord]
+) -> list[tuple[LogRecord, EventRejected]]:
+    rejected = []
+    for record in records:
+        try:
+            event_type, event = decode_lifecycle_record(record.value, record.headers)
+            decided = fold_lifecycle_event(event_type, event)
+        except EventRejected as error:
+            rejected.append((record, error))
+            continue
+        if isinstance(event, Command.Failed):
+            decided = decided._replace(failure=_failure_row(partition, record, event))
+        folded.decided.append(decided)
+    return rejected
+
+
 # --- dead letters ---------------------------------------------------------------------------------------
 
 
@@ -213,6 +242,22 @@ def _letter_row(partition: int, offset: int, event: DeadLettered) -> Row:
         event.detail[:_TEXT_LENGTH],
         event.origin[:_TEXT_LENGTH],
         raw,
+    )
+
+
+def _failure_row(partition: int, record: LogRecord, event: Command.Failed) -> Row:
+    return (
+        _SHORT_NAMES[LIFECYCLE_TOPIC],
+        partition,
+        record.offset,
+        to_ms(event.timestamp),
+        event.device_id,
+        None,
+        None,
+        COMMAND_FAILED,
+        event.reason[:_TEXT_LENGTH],
+        str(event.originator_id),
+        record.value or b"",
     )
 
 

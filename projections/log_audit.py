@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 from domain.clock import to_instant
 from projections.dialect import execute, keys_sql
 from projections.folded import FoldedBatch, Row
+from projections.lifecycle_audit import LifecycleAudit
 from projections.log_reader import Records
 from projections.tables import ReadModel
 
@@ -27,6 +28,7 @@ class LogAudit:
 
     engine: Engine
     model: ReadModel
+    lifecycle: LifecycleAudit
     readings: int = 0
     doubles: int = 0
     disorder: str | None = None
@@ -37,6 +39,8 @@ class LogAudit:
     def look_ahead(self, records: Records, folded: FoldedBatch) -> None:
         """Take in one batch before it is written."""
         self._check_partitions(records)
+        self.lifecycle.look_ahead(records)
+        self.disorder = self.disorder or self.lifecycle.disorder
         suspects = self._find_suspects(folded)
         if suspects and self.disorder is None:
             with self.engine.begin() as connection:
@@ -48,6 +52,9 @@ class LogAudit:
         self.doubles += len(folded.readings) - folded.new_readings
         if folded.new_readings < len(folded.readings):
             self._find_changed_content(folded)
+        if folded.decided:
+            with self.engine.begin() as connection:
+                self.lifecycle.look(connection, folded)
 
     def _check_partitions(self, records: Records) -> None:
         for (topic, partition), some in records.items():

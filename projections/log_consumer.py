@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import structlog
@@ -34,9 +35,10 @@ MAX_RECORDS = 2000
 _CHECK_EVERY_S = 2.0
 _CHECK_IDS_EVERY_S = 10.0
 _GIVE_UP_WITHIN_S = 5.0
-# aiokafka waits for a new assignment, and for a coordinator to commit to, as long as it takes; after an outage of all
-# brokers that has been for ever. A rebalance ends with the session time-out of its slowest member, 10 s.
+# aiokafka waits for a new assignment, and for a coordinator to commit to, without end. A rebalance ends with the
+# session time-out of its slowest member, 10 s.
 _FETCH_WITHIN_S = 30.0
+_CLOSE_WITHIN_S = 3.0
 _LOOK_WITHIN_S = 20.0
 
 
@@ -55,6 +57,11 @@ class LogSource:
     @property
     def topics(self) -> list[str]:
         return [self.prefix + name for name in PROJECTED_TOPICS]
+
+    @property
+    def member(self) -> str:
+        # Kafka gives a static member that comes back the assignment it had, even if it asks for more topics by now.
+        return f"{self.instance}.{sha256(','.join(self.topics).encode()).hexdigest()[:8]}"
 
 
 class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -109,7 +116,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._source.bootstrap,
             group_id=self._source.group,
-            group_instance_id=self._source.instance,
+            group_instance_id=self._source.member,
             client_id=self._source.instance,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -138,8 +145,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         except (KafkaError, OSError, TimeoutError) as error:
             log.info("offsets not told to kafka", detail=str(error) or type(error).__name__)
         finally:
-            async with asyncio.timeout(5):
-                await consumer.stop()
+            await _end(consumer)
 
     async def _step(self, consumer: Any) -> None:
         if self._tenure != self._projector.tenure:
@@ -180,10 +186,11 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         starts = {
             (place.topic, place.partition): at for place, at in (await consumer.beginning_offsets(places)).items()
         }
-        ends = {(place.topic, place.partition): at for place, at in (await consumer.end_offsets(places)).items()}
         described = await describe_topics(self._source.bootstrap, self._source.topics)
         topic_ids = {name: topic.topic_id for name, topic in described.items()}
         positions = await asyncio.to_thread(self._read_positions, starts, topic_ids)
+        # After the positions: until the tenure is taken over, whoever had the partitions before may still move on.
+        ends = {(place.topic, place.partition): at for place, at in (await consumer.end_offsets(places)).items()}
         check_topic_ids(positions, topic_ids, starts)
         check_offsets(positions, starts, ends)
         if tenure != self._projector.tenure:
@@ -241,6 +248,26 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002
         """End the tenure again: one that `_step` began since the revocation has the partitions of before."""
         self._projector.tenure += 1
+
+
+async def _end(consumer: Any) -> None:
+    """Stop a consumer, and break off what does not end in time.
+
+    aiokafka's `stop` awaits the fetches that it cancels itself. One that waits to be tried again lets that cancellation
+    out, as if it were meant for the caller, and the connections stay open. So it runs in a task of its own.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
+    await asyncio.wait({stopping}, timeout=_CLOSE_WITHIN_S)
+    if stopping.done() and not stopping.cancelled():
+        if (error := stopping.exception()) is not None:
+            log.info("log consumer did not stop in order", detail=str(error) or type(error).__name__)
+        return
+    stopping.cancel()
+    fetches = [] if consumer._fetcher is None else list(consumer._fetcher._pending_tasks)
+    for fetch in fetches:
+        fetch.cancel()
+    closing = asyncio.ensure_future(consumer._client.close())
+    await asyncio.wait({stopping, closing, *fetches}, timeout=_CLOSE_WITHIN_S)
 
 
 async def _undisturbed(work: Awaitable[object]) -> None:

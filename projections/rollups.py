@@ -1,4 +1,4 @@
-"""Buckets of readings: what one holds, by a plain fold and by SQL. A bucket is a pure function of the readings.
+"""Buckets of readings, computed by SQL. A bucket is a pure function of the readings.
 
 Energy is the sum of the counter's steps, each from the device's previous reading that has a counter, in whichever
 bucket that one lies. A step counts 0 where the counter fell (a reset) or rose by more than a socket can draw in the
@@ -7,14 +7,13 @@ time between, so neither a reset nor a gap invents energy, and what was used dur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Table
 
 from domain.wire import MAX_POWER_MW
 from projections.dialect import execute
-from projections.folded import Row
 from projections.tables import ReadModel
 
 QUARTER_MS = 900_000
@@ -43,42 +42,6 @@ class Target(NamedTuple):
     device_ref: int
     from_ms: int
     to_ms: int
-
-
-def energy_step_mwh(earlier_mwh: int, earlier_at_ms: int, later_mwh: int, later_at_ms: int) -> int:
-    """What the counter says was used between two readings; 0 if it fell or rose faster than is possible.
-
-    Source: domain/wire.py, `MAX_POWER_MW` (20 A at 400 V).
-    """
-    step_mwh = later_mwh - earlier_mwh
-    possible = step_mwh * HOUR_MS <= MAX_POWER_MW * (later_at_ms - earlier_at_ms)
-    return step_mwh if step_mwh > 0 and possible else 0
-
-
-def fold_buckets(rows: Iterable[Row], width_ms: int = QUARTER_MS) -> list[BucketRow]:
-    """The buckets of all these rows of `readings`, by device and time: what the SQL below must give, told plainly."""
-    buckets: dict[tuple[int, int], BucketRow] = {}
-    counters: dict[int, tuple[int, int]] = {}
-    for row in sorted(rows, key=lambda row: row[:4]):
-        device_ref, at_ms, power_mw, energy_mwh = row[0], row[1], row[5], row[8]
-        key = device_ref, at_ms - at_ms % width_ms
-        held = buckets.get(key) or BucketRow(*key, 0, 0, power_mw, power_mw, None, at_ms, at_ms)
-        used_mwh = held.energy_mwh
-        if energy_mwh is not None:
-            earlier = counters.get(device_ref, (energy_mwh, at_ms))
-            used_mwh = (used_mwh or 0) + energy_step_mwh(*earlier, energy_mwh, at_ms)
-            counters[device_ref] = energy_mwh, at_ms
-        buckets[key] = BucketRow(
-            *key,
-            held.readings + 1,
-            held.power_mw_sum + power_mw,
-            min(held.power_mw_min, power_mw),
-            max(held.power_mw_max, power_mw),
-            used_mwh,
-            held.first_at_ms,
-            at_ms,
-        )
-    return [buckets[key] for key in sorted(buckets)]
 
 
 def bucket_rows(connection: Connection, model: ReadModel, device_ref: int, from_ms: int, to_ms: int) -> list[BucketRow]:

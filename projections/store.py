@@ -11,6 +11,7 @@ from domain.clock import Clock
 from domain.errors import WattAwayError
 from projections.dialect import execute, insert_new, keys_sql, put, translated_errors
 from projections.folded import Boots, Device, FoldedBatch, Place, Presence, Row, bucket_keys, date_readings
+from projections.lifecycle_store import write_decided
 from projections.positions import Position, advance_positions
 from projections.rollups import QUARTER_MS
 from projections.tables import ReadModel
@@ -101,6 +102,9 @@ class Store:
             self._mark(connection, batch.readings, now_ms, learned)
         put(connection, model.device_reports, batch.reports, replace=False)
         put(connection, model.dead_letters, batch.dead_letters, replace=False)
+        if batch.decided:
+            write_decided(connection, model, batch.decided)
+            self._on_step("decisions written")
         return self._put_presences(connection, batch)
 
     def _put_devices(self, connection: Connection, devices: Mapping[int, Device], learned: _Remembered) -> None:

@@ -19,25 +19,17 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     SmallInteger,
     String,
     Table,
-    Text,
 )
-from sqlalchemy.dialects import mysql
+
+from projections.column_types import ASCII_64, ASCII_190, ASCII_250, BLOB, LONG_TEXT, TEXT_500, key_part
+from projections.lifecycle_tables import Indexes, LifecycleTables, lifecycle_tables
 
 DEAD_LETTERS = "dead-letters"
 """`log_topic` of what the bridge could not take; a record that the projector could not take has its own topic's."""
-
-# A device id, case-sensitive and byte-ordered on MySQL too.
-_Ascii64 = String(64).with_variant(mysql.VARCHAR(64, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
-_KafkaName = String(190).with_variant(mysql.VARCHAR(190, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
-_ReportId = String(250).with_variant(mysql.VARCHAR(250, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
-_Blob = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
-_LongText = Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
-_Text = String(500).with_variant(mysql.VARCHAR(500, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
 
 
 @lru_cache(maxsize=200_000)
@@ -65,6 +57,7 @@ class ReadModel:
     device_reports: Table
     dead_letters: Table
     consumer_positions: Table
+    lifecycle: LifecycleTables
 
     def tables(self) -> list[Table]:
         """All of them, in the order of their names without the suffix."""
@@ -80,20 +73,20 @@ def read_model(suffix: str = "") -> ReadModel:
     """The tables of one generation: `""` is the live one."""
     metadata = MetaData()
 
-    def table(name: str, *columns: Column[object], by: tuple[str, ...] = ()) -> Table:
+    def table(name: str, *columns: Column[object], by: Indexes | None = None) -> Table:
         full_name = f"{name}_{suffix}" if suffix else name
-        indexes = [Index(f"{full_name}_by_{by[-1]}", *by)] if by else []
+        indexes = [Index(f"{full_name}_by_{name_of}", *of) for name_of, of in (by or {}).items()]
         return Table(full_name, metadata, *columns, *indexes, sqlite_with_rowid=False, mysql_engine="InnoDB")
 
     def device_ref() -> Column[object]:
-        return Column("device_ref", BigInteger, primary_key=True, autoincrement=False)
+        return key_part("device_ref")
 
     def rollup(name: str) -> Table:
         """Count, power and energy of the readings in [bucket_at_ms, + width): a pure function of `readings`."""
         return table(
             name,
             device_ref(),
-            Column("bucket_at_ms", BigInteger, primary_key=True, autoincrement=False),
+            key_part("bucket_at_ms"),
             Column("readings", Integer, nullable=False),
             Column("power_mw_sum", BigInteger, nullable=False),
             Column("power_mw_min", Integer, nullable=False),
@@ -109,26 +102,26 @@ def read_model(suffix: str = "") -> ReadModel:
         devices=table(
             "devices",
             device_ref(),
-            Column("device_id", _Ascii64, nullable=False, unique=True),
+            Column("device_id", ASCII_64, nullable=False, unique=True),
             Column("first_seen_at_ms", BigInteger, nullable=False),
             Column("online", Boolean),
             Column("presence_at_ms", BigInteger),
             Column("boot", String(8)),
-            Column("firmware", _Text),
+            Column("firmware", TEXT_500),
             Column("config", BigInteger),
         ),
         boots=table(
             "boots",
             device_ref(),
-            Column("boot", BigInteger, primary_key=True, autoincrement=False),
+            key_part("boot"),
             Column("boot_at_ms", BigInteger, nullable=False),
         ),
         readings=table(
             "readings",
             device_ref(),
-            Column("measured_at_ms", BigInteger, primary_key=True, autoincrement=False),
-            Column("boot", BigInteger, primary_key=True, autoincrement=False),
-            Column("seq", BigInteger, primary_key=True, autoincrement=False),
+            key_part("measured_at_ms"),
+            key_part("boot"),
+            key_part("seq"),
             Column("received_at_ms", BigInteger, nullable=False),
             Column("power_mw", Integer, nullable=False),
             Column("voltage_mv", Integer),
@@ -144,39 +137,40 @@ def read_model(suffix: str = "") -> ReadModel:
         dirty_buckets=table(
             "dirty_buckets",
             device_ref(),
-            Column("bucket_at_ms", BigInteger, primary_key=True, autoincrement=False),
+            key_part("bucket_at_ms"),
         ),
         device_reports=table(
             "device_reports",
             device_ref(),
-            Column("report_id", _ReportId, primary_key=True),
+            Column("report_id", ASCII_250, primary_key=True),
             Column("received_at_ms", BigInteger, nullable=False),
-            Column("kind", _Ascii64, nullable=False),
-            Column("body", _LongText, nullable=False),
-            by=("device_ref", "received_at_ms"),
+            Column("kind", ASCII_64, nullable=False),
+            Column("body", LONG_TEXT, nullable=False),
+            by={"received_at_ms": ("device_ref", "received_at_ms")},
         ),
         dead_letters=table(
             "dead_letters",
-            Column("log_topic", _Ascii64, primary_key=True, default=DEAD_LETTERS, server_default=DEAD_LETTERS),
+            Column("log_topic", ASCII_64, primary_key=True, default=DEAD_LETTERS, server_default=DEAD_LETTERS),
             Column("log_partition", Integer, primary_key=True, autoincrement=False),
-            Column("log_offset", BigInteger, primary_key=True, autoincrement=False),
+            key_part("log_offset"),
             Column("received_at_ms", BigInteger, nullable=False),
-            Column("device_id", _Ascii64),
+            Column("device_id", ASCII_64),
             Column("boot", String(8)),
             Column("seq", BigInteger),
-            Column("reason", _Ascii64, nullable=False),
-            Column("detail", _Text, nullable=False),
-            Column("origin", _Text, nullable=False),
-            Column("raw", _Blob, nullable=False),
-            by=("received_at_ms",),
+            Column("reason", ASCII_64, nullable=False),
+            Column("detail", TEXT_500, nullable=False),
+            Column("origin", TEXT_500, nullable=False),
+            Column("raw", BLOB, nullable=False),
+            by={"received_at_ms": ("received_at_ms",)},
         ),
         consumer_positions=table(
             "consumer_positions",
-            Column("consumer_group", _KafkaName, primary_key=True),
-            Column("topic", _KafkaName, primary_key=True),
+            Column("consumer_group", ASCII_190, primary_key=True),
+            Column("topic", ASCII_190, primary_key=True),
             Column("log_partition", Integer, primary_key=True, autoincrement=False),
-            Column("topic_id", _Ascii64, nullable=False),
+            Column("topic_id", ASCII_64, nullable=False),
             Column("next_offset", BigInteger, nullable=False),
-            Column("generation", _Ascii64, nullable=False),
+            Column("generation", ASCII_64, nullable=False),
         ),
+        lifecycle=lifecycle_tables(table),
     )

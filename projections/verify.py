@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from domain.clock import Clock, SystemClock
 from domain.errors import LogReplaced
+from domain.events import LIFECYCLE_TOPIC
 from projections.all_rollups import compute_all_rollups
 from projections.app import ProjectorOptions, redis_client
 from projections.comparison import Compared, Keep, Side, compare_table, device_ids
@@ -23,6 +24,8 @@ from projections.days import day_of
 from projections.dialect import execute, snapshot_engine, translated_errors, write_engine
 from projections.folded import Place, Row
 from projections.latest_views import LatestViews
+from projections.lifecycle_audit import LifecycleAudit
+from projections.lifecycle_tables import LifecycleTables
 from projections.log_audit import LogAudit
 from projections.log_consumer import LogSource, check_offsets
 from projections.log_reader import LogReader, open_log
@@ -34,7 +37,17 @@ from projections.store import Store
 from projections.tables import read_model
 from projections.views_check import check_views
 
-_TABLES = ("devices", "boots", "readings", "rollups_15m", "rollups_1h", "rollups_1d", "device_reports", "dead_letters")
+_TABLES = (
+    "devices",
+    "boots",
+    "readings",
+    "rollups_15m",
+    "rollups_1h",
+    "rollups_1d",
+    "device_reports",
+    "dead_letters",
+    *LifecycleTables._fields,
+)
 _GROUP = "verify"
 
 
@@ -65,12 +78,12 @@ class Verification:
             f"{self.records:,} records of the log, {self.readings:,} readings, {self.doubles:,} of them doubles; "
             f"{self.lag_records:,} more are not projected yet",
             *(
-                f"  {one.table:<15} {one.rows:>12,} rows  live {one.live_hash}  log {one.rebuilt_hash}"
+                f"  {one.table:<18} {one.rows:>12,} rows  live {one.live_hash}  log {one.rebuilt_hash}"
                 for one in self.tables
             ),
             f"  {self.dirty_buckets:,} buckets wait to be recomputed and were left out of the rollups",
             f"  {self.views_checked:,} devices compared in Redis",
-            *(f"a device contradicts itself: {finding}" for finding in self.findings),
+            *(f"a contradiction in the log: {finding}" for finding in self.findings),
             "the read models are what the log gives" if self.ok else f"FIRST DIFFERENCE: {self.first_difference}",
         ]
         return "\n".join(lines)
@@ -142,13 +155,14 @@ async def _fold_log(work: _Work, reader: LogReader, positions: dict[Place, Posit
             return read_positions(connection, read_model(), _GROUP)
 
     begun = await asyncio.to_thread(prepare)
-    audit = LogAudit(work.scratch, read_model())
+    lifecycle = LifecycleAudit(work.source.prefix + LIFECYCLE_TOPIC, read_model())
+    audit = LogAudit(work.scratch, read_model(), lifecycle)
     store = Store(work.scratch, read_model(), _GROUP, work.clock, mark_dirty=False)
     replay = Replay(reader, store, begun, prefix=work.source.prefix, before_batch=audit.look_ahead, on_batch=audit.look)
     await replay.advance({place: positions[place].next_offset for place in starts})
     await asyncio.to_thread(audit.find_reused_ids)
     found.records, found.readings, found.doubles = replay.records, audit.readings, audit.doubles
-    found.findings = audit.findings
+    found.findings = [*audit.findings, *lifecycle.findings]
     found.differ(audit.disorder and f"order in the log: {audit.disorder}")
 
 

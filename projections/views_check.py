@@ -19,8 +19,6 @@ _WITHIN_S = 10.0
 _EVERY_S = 0.25
 _CHUNK = 1000
 
-Entries = dict[str, tuple[str, bytes]]
-
 
 class ViewsChecked(NamedTuple):
     """How many devices were compared, and the first that differs."""

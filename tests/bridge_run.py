@@ -10,31 +10,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from bridges.kafka_topics import TopicNeeds
 from bridges.metrics import BridgeMetrics
 from bridges.mqtt_link import MqttServer
 from bridges.run_bridge import KafkaServer, run_bridge
 from domain.events import READINGS_TOPIC
 from domain.wire import PresenceReport, Receipt, WireReading, data_topic, decode_receipt, receipts_topic, status_topic
-from ops.credentials import device_token, fleet_secret
+from ops.service_users import mqtt_password
 from ops.simulator.mqtt_client import MqttClient, connect
 from ops.simulator.mqtt_login import Login, MqttRefused
 from ops.simulator.mqtt_packets import Message, Will, encode_text
-from ops.wiring import mqtt_password
+from ops.wiring import kafka_server
 from tests.log_reader import identities, read_log
 from tests.mqtt_tap import MqttTap, mqtt_tap
 from tests.servers import World
+from tests.waiting import until as until
 
 BOOT = "0badcafe"
 DAY_MS = 86_400_000
 _Event = TypeVar("_Event")
-
-
-async def until(holds: Callable[[], bool], within_s: float = 30) -> None:
-    """Return once it holds."""
-    async with asyncio.timeout(within_s):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -53,10 +46,9 @@ class RunningBridge:
 
 def bridge_servers(world: World, mqtt_port: int) -> tuple[MqttServer, KafkaServer]:
     settings = world.settings
-    needs = TopicNeeds(settings.kafka_partitions, settings.kafka_replication)
     return (
         MqttServer("127.0.0.1", mqtt_port, settings.mqtt_username, mqtt_password(settings), settings.mqtt_client_id),
-        KafkaServer(settings.kafka_bootstrap, settings.kafka_topic_prefix, needs),
+        kafka_server(settings),
     )
 
 
@@ -115,7 +107,6 @@ class TestSocket:
 async def a_socket(world: World, name: str = "socket", *, will: bytes | None = None) -> AsyncIterator[TestSocket]:
     """A connected socket that listens for its receipts."""
     device_id = world.device_id(name)
-    world.servers.admit([device_id])
     socket = await _connect(world, device_id, will)
     try:
         yield socket
@@ -130,7 +121,7 @@ async def _connect(world: World, device_id: str, will: bytes | None) -> TestSock
         world.settings.mqtt_port,
         client_id=device_id,
         username=device_id,
-        password=device_token(fleet_secret(world.settings.data_dir), device_id),
+        password=world.servers.admit([device_id])[device_id],
         will=None if will is None else Will(status_topic(device_id), will),
     )
     made: list[TestSocket] = []

@@ -13,6 +13,19 @@ from tests.real_servers import StackSet, why_not
 from tests.servers import EmbeddedSet, Servers, World, new_world
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put each test beside those that share its servers; leave what takes long on the real ones to `make faults`."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if item.get_closest_marker("stack") or "stack_servers" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("stack"))
+        elif "embedded_servers" in fixtures or "servers" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("embedded"))
+        if item.get_closest_marker("long_on_stack") and item.get_closest_marker("stack"):
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _settings_come_from_the_test_alone() -> None:
     """The operator's own settings must not reach a test, nor the roles it starts."""
@@ -31,7 +44,7 @@ def embedded_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
             env=embedded.env,
             new_corner=embedded.new_corner,
             remove_corner=embedded.remove_corner,
-            admit=lambda device_ids: None,
+            door=embedded.door,
             kill9=lambda name: embedded.child(name).kill(),
             start=embedded.start,
             pause=lambda name: embedded.child(name).signal(signal.SIGSTOP),
@@ -55,7 +68,7 @@ def stack_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]
             env=stack.env,
             new_corner=stack.new_corner,
             remove_corner=stack.remove_corner,
-            admit=stack.servers.admit_devices,
+            door=stack.door,
             kill9=stack.kill9,
             start=stack.start,
             pause=lambda name: stack.send(name, signal.SIGSTOP),
@@ -79,22 +92,23 @@ def servers(request: pytest.FixtureRequest) -> Servers:
 @pytest.fixture
 def world(servers: Servers, tmp_path: Path) -> Iterator[World]:
     """A test's own topics, keys, database and roles, on each of the two ways to run."""
-    yield from _world(servers, tmp_path)
+    yield from fresh_world(servers, tmp_path)
 
 
 @pytest.fixture
 def embedded_world(embedded_servers: Servers, tmp_path: Path) -> Iterator[World]:
     """The same on the embedded servers alone."""
-    yield from _world(embedded_servers, tmp_path)
+    yield from fresh_world(embedded_servers, tmp_path)
 
 
 @pytest.fixture
 def stack_world(stack_servers: Servers, tmp_path: Path) -> Iterator[World]:
     """The same on the real servers alone."""
-    yield from _world(stack_servers, tmp_path)
+    yield from fresh_world(stack_servers, tmp_path)
 
 
-def _world(servers: Servers, folder: Path) -> Iterator[World]:
+def fresh_world(servers: Servers, folder: Path) -> Iterator[World]:
+    """A corner of the servers of its own, taken away again in the end."""
     world = new_world(servers, folder)
     try:
         yield world

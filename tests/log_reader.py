@@ -30,8 +30,8 @@ async def read_log(world: World, *topics: str) -> list[LogRecord]:
     """What stands in these topics (named without the prefix) now, partition by partition."""
     prefix = world.settings.kafka_topic_prefix
     consumer = AIOKafkaConsumer(bootstrap_servers=world.settings.kafka_bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
     try:
+        await consumer.start()
         records: list[LogRecord] = []
         for topic in topics:
             partitions = await _partitions(consumer, prefix + topic)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from eventsourcing.persistence import JSONTranscoder, Notification
 from sqlalchemy import Engine, text
 
-from bridges.kafka_topics import TopicNeeds, ensure_topics
+from bridges.kafka_topics import ensure_topics
+from bridges.lifecycle_records import lifecycle_record
 from domain.clock import to_instant
 from domain.events import (
     READINGS_TOPIC,
@@ -22,6 +24,9 @@ from domain.events import (
     report_record,
 )
 from domain.events import DeadLettered as DeadLettered
+from domain.lifecycle.entity import Entity
+from domain.lifecycle.mapping import PlainJsonMapper
+from ops.wiring import kafka_server
 from projections.folds import PROJECTED_TOPICS
 from projections.positions import Position, begin_positions, read_positions
 from projections.store import Store
@@ -79,6 +84,14 @@ def stored(events: Iterable[Event | Record], first_offset: int = 0) -> list[Stor
     ]
 
 
+def decided(*aggregates: Entity) -> list[Record]:
+    """What these have decided since they were asked last, as the relay carries it."""
+    events = [event for aggregate in aggregates for event in aggregate.collect_events()]
+    states = [PlainJsonMapper(JSONTranscoder()).to_stored_event(event) for event in events]
+    notes = [Notification(one.originator_id, one.originator_version, one.topic, one.state, 0) for one in states]
+    return [lifecycle_record(note, T0_MS) for note in notes]
+
+
 def poison(value: bytes | None = b"{", key: bytes = b"socket") -> Record:
     """What is no reading, among the readings."""
     headers = reading_record(reading()).headers
@@ -108,8 +121,7 @@ def dump(engine: Engine, model: ReadModel | None = None, leave_out: Sequence[str
 
 async def append(world: Any, events: Iterable[Event | Record]) -> None:
     """Put these into the world's real log, whose topics are made if need be."""
-    prefix = world.settings.kafka_topic_prefix
-    needs = TopicNeeds(world.settings.kafka_partitions, world.settings.kafka_replication)
+    prefix, needs = world.settings.kafka_topic_prefix, kafka_server(world.settings).needs
     await ensure_topics(world.settings.kafka_bootstrap, [prefix + name for name in PROJECTED_TOPICS], needs)
     producer = AIOKafkaProducer(bootstrap_servers=world.settings.kafka_bootstrap, acks="all", linger_ms=5)
     await producer.start()

@@ -12,9 +12,13 @@ from ops.child import Child, start_together
 from ops.credentials import stored_secret
 from ops.embedded.nats import mqtt_lets_in
 from ops.embedded.ports import LOOPBACK
+from ops.roles import role_spec
 from ops.stack.packages import SERVERS, missing_packages
 from ops.stack.ports import StackPorts
 from ops.stack.servers import RealServers
+from ops.wiring import migrate
+from tests.broker_door import BrokerDoor
+from tests.servers import settings_from
 
 _KAFKA = ("kafka-1", "kafka-2", "kafka-3")
 
@@ -29,17 +33,24 @@ class StackSet:
     """The real servers as children that die with the test session."""
 
     GROUPS: Mapping[str, tuple[str, ...]] = {"mqtt": ("mosquitto",), "database": ("mariadb",), "kafka": _KAFKA}
-    NAMES = ("mqtt", "redis", "database", "kafka", *_KAFKA)
+    NAMES = ("mqtt", "redis", "database", "kafka", *_KAFKA, "broker-accounts")
 
     def __init__(self, data_dir: Path) -> None:
         self.servers = RealServers(data_dir, StackPorts.free())
         self.env = self.servers.settings()
+        settings = settings_from(self.env)
+        self.door = BrokerDoor(settings, opens_at_once=False)
         self._children = {spec.name: Child(spec) for spec in self.servers.specs()}
+        self._accounts = Child(role_spec("broker-accounts", settings, self.env))
 
     def start_all(self) -> None:
         start_together(list(self._children.values()))
+        migrate(self.door.settings)
+        self._children["broker-accounts"] = self._accounts
+        self._accounts.start()
 
     def stop_all(self) -> None:
+        self.door.close()
         for child in self._children.values():
             child.signal(signal.SIGTERM)
         for child in self._children.values():
@@ -75,7 +86,7 @@ class StackSet:
         """Drop the database and end the bridge's persistent session, then its account."""
         user, password = env["WATTAWAY_MQTT_USERNAME"], env["WATTAWAY_MQTT_PASSWORD"]
         mqtt_lets_in((LOOPBACK, self.servers.ports.mosquitto), user, password, client_id=user)
-        self.servers.mosquitto.dismiss([user])
+        self.servers.mosquitto.dismiss_bridge(user)
         self._sql(f"DROP DATABASE `{_database(user.removeprefix('bridge-'))}`")
 
     def _named(self, name: str) -> list[Child]:

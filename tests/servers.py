@@ -6,16 +6,22 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
+from domain.lifecycle.cause import system_cause
+from domain.lifecycle.sockets import NewDevice
+from ops.application import open_application
 from ops.child import Child
 from ops.embedded.kafka import EmbeddedKafka
 from ops.embedded.nats import EmbeddedNats, mqtt_lets_in
 from ops.embedded.ports import free_ports
 from ops.embedded.valkey import EmbeddedValkey
 from ops.roles import role_spec
+from ops.service_users import mqtt_password
 from ops.settings import Settings
-from ops.wiring import mqtt_password
+from ops.wiring import migrate
+from tests.broker_door import BrokerDoor
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Servers:
         new_corner: makes what one test needs of its own there (an empty database, a bridge's MQTT account) and returns
             the variables that name it; gets the test's marker and folder.
         remove_corner: takes these variables and undoes it.
-        admit: lets devices connect; the embedded broker lets in whoever has the right token.
+        door: lets devices through to the MQTT broker.
         kill9: by name (`kafka`, `mqtt`, `redis`, `database`, …): SIGKILL, returns when it is gone.
         start: by name: starts it again, returns when it answers.
         pause, resume: by name: SIGSTOP and SIGCONT.
@@ -39,12 +45,16 @@ class Servers:
     env: Mapping[str, str]
     new_corner: Callable[[str, Path], Mapping[str, str]]
     remove_corner: Callable[[Mapping[str, str]], None]
-    admit: Callable[[Iterable[str]], None]
+    door: BrokerDoor
     kill9: Callable[[str], None]
     start: Callable[[str], None]
     pause: Callable[[str], None]
     resume: Callable[[str], None]
     names: tuple[str, ...]
+
+    def admit(self, device_ids: Iterable[str]) -> Mapping[str, str]:
+        """Register devices with the session's broker, if they are not; their tokens. They may connect at once."""
+        return self.door.admit(device_ids)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,19 @@ class World:
     def device_id(self, name: str = "socket") -> str:
         """A device id that no other test uses."""
         return f"{name}-{self.marker}"
+
+    @property
+    def broker_env(self) -> dict[str, str]:
+        """The test's settings with the event store that the session's broker follows: for tools that register."""
+        return {**self.env, "WATTAWAY_EVENT_STORE_URL": self.servers.door.settings.resolved_event_store_url()}
+
+    def register(self, tenant_id: str, device_ids: Iterable[str]) -> Mapping[str, str]:
+        """Register devices in a tenant of the test's own event store, too; their tokens, which both count with."""
+        tokens = self.servers.admit(device_ids)
+        with open_application(self.settings) as application:
+            new = [NewDevice(device_id, device_id, token=token) for device_id, token in tokens.items()]
+            application.sockets.register(tenant_id, new, system_cause("test", datetime.now(UTC)))
+        return tokens
 
     def settings_with(self, **changes: object) -> Settings:
         """The settings with some changed."""
@@ -96,7 +119,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
 def new_world(servers: Servers, folder: Path) -> World:
     """A fresh corner of the servers for one test, whose own folder is `folder`."""
     marker = secrets.token_hex(4)
-    bridge_port, projector_port, api_port = free_ports(3)
+    bridge_port, projector_port, relay_port, dispatcher_port, api_port = free_ports(5)
     env = {
         **servers.env,
         "WATTAWAY_KAFKA_TOPIC_PREFIX": f"t{marker}.",
@@ -104,6 +127,8 @@ def new_world(servers: Servers, folder: Path) -> World:
         **servers.new_corner(marker, folder),
         "WATTAWAY_BRIDGE_METRICS_PORT": str(bridge_port),
         "WATTAWAY_PROJECTOR_METRICS_PORT": str(projector_port),
+        "WATTAWAY_RELAY_METRICS_PORT": str(relay_port),
+        "WATTAWAY_DISPATCHER_METRICS_PORT": str(dispatcher_port),
         "WATTAWAY_API_PORT": str(api_port),
         "WATTAWAY_LOG_FORMAT": "json",
     }
@@ -125,6 +150,7 @@ class EmbeddedSet:
             "WATTAWAY_EMBEDDED_KAFKA_CONTROLLER_PORT": str(controller),
         }
         self._address = ("127.0.0.1", mqtt)
+        self.door = BrokerDoor(settings_from(self.env), opens_at_once=True)
         specs = [
             EmbeddedValkey(data_dir).spec(),
             EmbeddedNats(data_dir, mqtt, nats_client).spec(),
@@ -137,10 +163,12 @@ class EmbeddedSet:
         return self._children[self.ALIASES.get(name, name)]
 
     def start_all(self) -> None:
+        migrate(settings_from(self.env))
         for child in self._children.values():
             child.start()
 
     def stop_all(self) -> None:
+        self.door.close()
         for child in reversed(self._children.values()):
             child.stop()
 
@@ -149,8 +177,11 @@ class EmbeddedSet:
             self.child(name).start()
 
     def new_corner(self, marker: str, folder: Path) -> dict[str, str]:
-        url = f"sqlite:///{folder / 'wattaway.db'}"
-        return {"WATTAWAY_DATABASE_URL": url, "WATTAWAY_MQTT_CLIENT_ID": f"bridge-{marker}"}
+        return {
+            "WATTAWAY_DATABASE_URL": f"sqlite:///{folder / 'wattaway.db'}",
+            "WATTAWAY_EVENT_STORE_URL": f"sqlite:///{folder / 'events.db'}",
+            "WATTAWAY_MQTT_CLIENT_ID": f"bridge-{marker}",
+        }
 
     def remove_corner(self, env: Mapping[str, str]) -> None:
         """End the bridge's persistent session, or the broker keeps every later test's messages for it."""

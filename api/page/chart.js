@@ -1,7 +1,7 @@
 // A line chart in SVG: power over time, the range between lowest and highest behind it, gaps left open.
-"use strict";
+import { formatCount, formatMoment, formatPower } from "./format.js";
 
-class PowerChart {
+export class PowerChart {
   constructor(svg, caption) {
     this.svg = svg;
     this.caption = caption;

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from msgspec import Meta
 from sqlalchemy import Row
 from starlette.responses import Response
 
 from api import examples
-from api.cursors import decode_cursor, encode_cursor
+from api.asking import Asker
+from api.cursors import cut_page, decode_cursor, encode_cursor
 from api.problems import NotFound
 from api.queries import DeadLetterFilter, DeadLetterKey, dead_letter_raw, dead_letter_rows
 from api.routes.parameters import CursorQuery, FromQuery, ToQuery
@@ -27,14 +28,20 @@ _Uint63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 def dead_letter_routes(services: Services) -> APIRouter:
     """`/dead-letters`."""
     router = APIRouter(prefix=API_PREFIX, tags=["dead letters"])
+    deciding = services.deciding
 
     @router.get(
         "/dead-letters",
         summary="Dead letters, newest first",
         response_class=JsonBytes,
-        responses={200: json_answer(Page[DeadLetter], examples.DEAD_LETTERS), **problem_responses(422, 503)},
+        responses={
+            200: json_answer(Page[DeadLetter], examples.DEAD_LETTERS),
+            **problem_responses(401, 403, 422, 429, 503),
+        },
     )
     async def list_dead_letters(
+        request: Request,
+        asker: Asker,
         device: Annotated[str | None, Query(max_length=64, description="Only from this device.")] = None,
         reason: Annotated[str | None, Query(max_length=64, examples=["clock_ahead"])] = None,
         from_: FromQuery = None,
@@ -42,17 +49,15 @@ def dead_letter_routes(services: Services) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         cursor: CursorQuery = None,
     ) -> Response:
+        await deciding.allow_site(request, asker, "site.dead_letters")
         now_ms = services.clock.now_ms()
         from_ms = None if from_ is None else parse_instant(from_, name="from", now_ms=now_ms)
         to_ms = None if to is None else parse_instant(to, name="to", now_ms=now_ms)
         before = None if cursor is None else DeadLetterKey(*decode_cursor(cursor, tuple[AtMs, str, _Uint31, _Uint63]))
         wanted = DeadLetterFilter(device, reason, from_ms, to_ms)
         rows = await services.database.ask(dead_letter_rows, wanted, before, limit + 1)
-        shown = rows[:limit]
-        token = None
-        if len(rows) > limit:
-            last = shown[-1]
-            token = encode_cursor(tuple(getattr(last, name) for name in DeadLetterKey._fields))
+        shown, last = cut_page(rows, limit, DeadLetterKey)
+        token = None if last is None else encode_cursor(last)
         return JsonBytes(msgspec.json.encode({"items": [_item(row) for row in shown], "next_cursor": token}))
 
     @router.get(
@@ -61,22 +66,22 @@ def dead_letter_routes(services: Services) -> APIRouter:
         response_class=Response,
         responses={
             200: {"description": "The bytes", "content": {"application/octet-stream": {"example": "{not json"}}},
-            **problem_responses(404, 422, 503),
+            **problem_responses(401, 403, 404, 422, 429, 503),
         },
     )
     async def get_raw(
+        request: Request,
+        asker: Asker,
         topic: Annotated[str, Path(max_length=64)],
         partition: Annotated[int, Path(ge=0, lt=2**31)],
         offset: Annotated[int, Path(ge=0, lt=2**63)],
     ) -> Response:
+        await deciding.allow_site(request, asker, "site.dead_letters")
         raw = await services.database.ask(dead_letter_raw, topic, partition, offset)
         if raw is None:
             raise NotFound("not-found", f"no dead letter stands at {topic[:64]}/{partition}/{offset}")
         # Never shown by a browser: the bytes come from whoever sent them.
-        headers = {
-            "Content-Disposition": f'attachment; filename="dead-letter-{partition}-{offset}.bin"',
-            "X-Content-Type-Options": "nosniff",
-        }
+        headers = {"Content-Disposition": f'attachment; filename="dead-letter-{partition}-{offset}.bin"'}
         return Response(raw, media_type="application/octet-stream", headers=headers)
 
     return router

@@ -13,17 +13,11 @@ from starlette.responses import Response
 from api.json_schemas import event_schemas
 from api.problems import NotFound
 from api.schemas import problem_responses
+from api.security_headers import PAGE_CONTENT_SECURITY_POLICY
 from api.services import JsonBytes
 
 PAGE_FOLDER = Path(__file__).parent.parent / "page"
-# Nothing from elsewhere, nothing inline: the page works offline and a reading's text can never become code.
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
+_PAGE_HEADERS = {"Content-Security-Policy": PAGE_CONTENT_SECURITY_POLICY, "Cache-Control": "no-cache"}
 _MEDIA_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
 
@@ -33,11 +27,21 @@ def document_routes(asyncapi: Mapping[str, Any]) -> APIRouter:
     document = msgspec.json.encode(asyncapi)
     schemas = {name: msgspec.json.encode(schema) for name, schema in event_schemas().items()}
 
-    @router.get("/asyncapi.json", summary="The Kafka topics and MQTT channels, as AsyncAPI 3", response_class=JsonBytes)
+    @router.get(
+        "/asyncapi.json",
+        summary="The Kafka topics and MQTT channels, as AsyncAPI 3",
+        response_class=JsonBytes,
+        responses=problem_responses(429),
+    )
     async def get_asyncapi() -> Response:
         return JsonBytes(document)
 
-    @router.get("/schemas", summary="The event types that have a schema", response_class=JsonBytes)
+    @router.get(
+        "/schemas",
+        summary="The event types that have a schema",
+        response_class=JsonBytes,
+        responses=problem_responses(429),
+    )
     async def list_schemas() -> Response:
         items = [{"event_type": name, "url": f"/schemas/{name}.json"} for name in schemas]
         return JsonBytes(msgspec.json.encode({"items": items}))
@@ -48,7 +52,7 @@ def document_routes(asyncapi: Mapping[str, Any]) -> APIRouter:
         response_class=JsonBytes,
         responses={
             200: {"description": "A schema", "content": {"application/schema+json": {}}},
-            **problem_responses(404),
+            **problem_responses(404, 422, 429),
         },
     )
     async def get_schema(event_type: str) -> Response:
@@ -65,7 +69,7 @@ def page_routes() -> APIRouter:
     files = {path.name: path.read_bytes() for path in PAGE_FOLDER.iterdir() if path.is_file()}
 
     def show(name: str, media_type: str) -> Response:
-        return Response(files[name], headers={**SECURITY_HEADERS, "Content-Type": media_type})
+        return Response(files[name], headers={**_PAGE_HEADERS, "Content-Type": media_type})
 
     @router.get("/")
     async def get_page() -> Response:

@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Header, Query, Request, WebSocket
 from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocketDisconnect
 
+from api.asking import AskerIdentity, Identity, check_own_page, current_identity
 from api.live import LiveEvent
-from api.problems import RETRY_AFTER_S, problem
+from api.live_viewer import NOTHING_LEFT, SIGNED_OUT, LiveViewer
+from api.problems import RETRY_AFTER_S, Forbidden, Unauthenticated, problem, unavailable
 from api.routes.devices import parse_device_ids
 from api.schemas import problem_responses
 from api.services import API_PREFIX, Services
-from domain.errors import InvalidInput
+from domain.errors import Denied, DependencyUnavailable, InvalidInput
 
 SEND_TIMEOUT_S = 30.0
 _MAX_DEVICES = 500
+_GOING_AWAY = 1001
+_REASONS = {
+    None: "the server is stopping",
+    SIGNED_OUT: "your session or token has ended",
+    NOTHING_LEFT: "you may see none of these devices any more",
+}
 _SSE_EXAMPLE = (
     'event: readings\nid: 5f0c2a9e-4711\ndata: {"type":"readings","id":"5f0c2a9e-4711","items":[{"device_id":'
     '"kitchen-kettle","boot":"9f3a61c2","seq":17,"measured_at":"2026-11-23T17:00:00.123000Z","received_at":'
@@ -30,11 +37,15 @@ Events: `hello` (first), `readings` and `presence` (`items`), `missed` (`count` 
 reads too slowly; null: nobody knows how many, so ask `latest` again), `heartbeat`. The same JSON comes over the
 WebSocket at `/api/v1/live`, one event a text frame.
 
+Only what you may see at that moment comes. The stream ends within two seconds after your session or token has ended,
+or your right to every device in it; a WebSocket is then closed with 4401 or 4403.
+
 `Last-Event-ID`: the server remembers the last 10,000 items. A client that comes back within those gets what it missed;
 one that comes back later, or to another process, gets `missed` with `count` null.
 """
 _DeviceQuery = Annotated[
-    list[str] | None, Query(max_length=_MAX_DEVICES, description="Only these devices; all if left out.")
+    list[str] | None,
+    Query(max_length=_MAX_DEVICES, description="Only these devices; all that you may see if left out."),
 ]
 
 
@@ -49,37 +60,39 @@ def live_routes(services: Services) -> APIRouter:
         response_class=StreamingResponse,
         responses={
             200: {"description": "A stream", "content": {"text/event-stream": {"example": _SSE_EXAMPLE}}},
-            **problem_responses(422, 503),
+            **problem_responses(401, 403, 422, 429, 503),
         },
     )
     async def get_events(
         request: Request,
+        asker: AskerIdentity,
         device: _DeviceQuery = None,
         last_event_id: Annotated[str | None, Header(max_length=80)] = None,
     ) -> Response:
+        await services.deciding.allow_site(request, asker.principal, "account.see")
         if services.feed.full:
             return _too_many(request)
-        device_ids = frozenset(parse_device_ids(device)) if device else None
-        events = services.feed.events(device_ids, transport="sse", last_event_id=last_event_id)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        viewer = _viewer(services, asker, _wanted(device or []))
+        events = services.feed.events(viewer, transport="sse", last_event_id=last_event_id)
+        headers = {"X-Accel-Buffering": "no"}
         return StreamingResponse(_as_sse(events), media_type="text/event-stream", headers=headers)
 
     @router.websocket("/live")
     async def serve_websocket(websocket: WebSocket) -> None:
-        refusal = _refusal(services, websocket)
-        if refusal is not None:
-            await websocket.send_denial_response(refusal)
+        viewer = await _admitted(services, websocket)
+        if isinstance(viewer, Response):
+            await websocket.send_denial_response(viewer)
             return
-        device = websocket.query_params.getlist("device")
         await websocket.accept()
-        events = services.feed.events(
-            frozenset(parse_device_ids(device)) if device else None,
-            transport="websocket",
-            last_event_id=websocket.query_params.get("last_event_id"),
-        )
-        await _serve(websocket, events)
+        last_event_id = websocket.query_params.get("last_event_id")
+        events = services.feed.events(viewer, transport="websocket", last_event_id=last_event_id)
+        await _serve(websocket, events, viewer)
 
     return router
+
+
+def _viewer(services: Services, identity: Identity, wanted: frozenset[str] | None) -> LiveViewer:
+    return LiveViewer(services.deciding, services.recognition, identity, wanted)
 
 
 def _too_many(request: Request | WebSocket) -> Response:
@@ -87,22 +100,37 @@ def _too_many(request: Request | WebSocket) -> Response:
     return problem(request, 503, "too-many-clients", detail, headers={"Retry-After": str(10 * RETRY_AFTER_S)})
 
 
-def _refusal(services: Services, websocket: WebSocket) -> Response | None:
-    """Why this client may not connect: browsers let any web page open a WebSocket, so its origin must be ours."""
-    origin, host = websocket.headers.get("origin"), websocket.headers.get("host", "")
-    if origin is not None and urlsplit(origin).netloc != host:
-        return problem(websocket, 403, "forbidden", f"a page from {origin[:100]!r} may not read this feed")
+async def _admitted(services: Services, websocket: WebSocket) -> LiveViewer | Response:
+    """Who listens, or why this client may not connect.
+
+    Browsers let any web page open a WebSocket and send our cookie along, so the page's origin must be ours.
+    """
     try:
-        _check_devices(websocket.query_params.getlist("device"))
+        check_own_page(websocket)
+        identity = await current_identity(websocket)
+        await services.deciding.allow_site(websocket, identity.principal, "account.see")
+        wanted = _wanted(websocket.query_params.getlist("device"))
     except InvalidInput as error:
         return problem(websocket, 422, "invalid-parameter", error.detail)
-    return _too_many(websocket) if services.feed.full else None
+    except Unauthenticated as error:
+        headers = {"WWW-Authenticate": error.challenge}
+        return problem(websocket, 401, error.kind, str(error), headers=headers)
+    except (Forbidden, Denied) as error:
+        return problem(websocket, 403, error.kind, str(error))
+    except DependencyUnavailable as error:
+        return unavailable(websocket, error)
+    return _too_many(websocket) if services.feed.full else _viewer(services, identity, wanted)
 
 
-def _check_devices(device: Sequence[str]) -> None:
-    parse_device_ids(device)
+def _wanted(device: Sequence[str]) -> frozenset[str] | None:
+    """The devices that were asked for; None: all that the asker may see.
+
+    Raises:
+        InvalidInput: one of them is not a device id, or they are too many.
+    """
     if len(device) > _MAX_DEVICES:
         raise InvalidInput("device", f"{len(device)} devices are more than {_MAX_DEVICES}")
+    return frozenset(parse_device_ids(device)) or None
 
 
 async def _as_sse(events: AsyncIterator[LiveEvent]) -> AsyncIterator[bytes]:
@@ -111,23 +139,23 @@ async def _as_sse(events: AsyncIterator[LiveEvent]) -> AsyncIterator[bytes]:
         yield b"event: %b\n%bdata: %b\n\n" % (event.name.encode(), head, event.data)
 
 
-async def _serve(websocket: WebSocket, events: AsyncIterator[LiveEvent]) -> None:
-    """Send until the client leaves, stalls for `SEND_TIMEOUT_S`, or the server stops."""
+async def _serve(websocket: WebSocket, events: AsyncIterator[LiveEvent], viewer: LiveViewer) -> None:
+    """Send until the client leaves, stalls for `SEND_TIMEOUT_S`, may listen no longer, or the server stops."""
     try:
         async with asyncio.TaskGroup() as group:
-            sending = group.create_task(_send_all(websocket, events))
+            sending = group.create_task(_send_all(websocket, events, viewer))
             group.create_task(_watch_for_goodbye(websocket, sending))
     except* (WebSocketDisconnect, TimeoutError, RuntimeError):
         # The client is gone or stalls: there is nobody left to tell.
         pass
 
 
-async def _send_all(websocket: WebSocket, events: AsyncIterator[LiveEvent]) -> None:
+async def _send_all(websocket: WebSocket, events: AsyncIterator[LiveEvent], viewer: LiveViewer) -> None:
     async for event in events:
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await websocket.send_text(event.data.decode())
     async with asyncio.timeout(SEND_TIMEOUT_S):
-        await websocket.close(1001, "the server is stopping")
+        await websocket.close(viewer.close_code or _GOING_AWAY, _REASONS.get(viewer.close_code))
 
 
 async def _watch_for_goodbye(websocket: WebSocket, sending: asyncio.Task[None]) -> None:

@@ -9,17 +9,17 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from api import examples
+from api.asking import Asker
 from api.buckets import Resolution
 from api.daily import daily_document
-from api.problems import NotAcceptable
-from api.routes.parameters import CursorQuery, DeviceIdPath, FromQuery, ToQuery
+from api.negotiation import CSV, JSON, negotiate
+from api.routes.parameters import READ_PROBLEMS, CursorQuery, DeviceIdPath, FromQuery, ToQuery
 from api.schemas import Daily, Series, json_answer, problem_responses
 from api.series import MAX_AUTO_POINTS, MAX_PAGE_POINTS, CsvPart, SeriesQuestion, csv_part, series_page
 from api.services import API_PREFIX, JsonBytes, Services
 from api.time_ranges import local_day, parse_day_range, parse_range
 
-_JSON, _CSV = "application/json", "text/csv"
-_FORMATS = {"json": _JSON, "csv": _CSV}
+_FORMATS = {"json": JSON, "csv": CSV}
 _ResolutionQuery = Annotated[
     Literal["auto", "raw", "15m", "1h", "1d"],
     Query(description=f"`auto`: the finest of at most {MAX_AUTO_POINTS} points; `1d`: local days."),
@@ -29,8 +29,9 @@ _ResolutionQuery = Annotated[
 def series_routes(services: Services) -> APIRouter:
     """`/devices/{id}/readings` and `/devices/{id}/daily`."""
     router = APIRouter(prefix=API_PREFIX, tags=["series"])
+    deciding = services.deciding
     series_answer = json_answer(Series, examples.SERIES)
-    series_answer["content"][_CSV] = {"schema": {"type": "string"}, "example": examples.CSV}
+    series_answer["content"][CSV] = {"schema": {"type": "string"}, "example": examples.CSV}
 
     @router.get(
         "/devices/{device_id}/readings",
@@ -38,10 +39,11 @@ def series_routes(services: Services) -> APIRouter:
         description="Buckets that are open or have just changed are computed from the readings, so every answer is "
         "right. `Accept: text/csv` streams the whole range, without pages.",
         response_class=JsonBytes,
-        responses={200: series_answer, **problem_responses(404, 406, 422, 503)},
+        responses={200: series_answer, **problem_responses(401, 403, 404, 406, 422, 429, 503)},
     )
     async def get_readings(
         request: Request,
+        asker: Asker,
         device_id: DeviceIdPath,
         from_: FromQuery = None,
         to: ToQuery = None,
@@ -52,13 +54,14 @@ def series_routes(services: Services) -> APIRouter:
             Literal["json", "csv"] | None, Query(alias="format", description="Instead of `Accept`, for links.")
         ] = None,
     ) -> Response:
+        await deciding.allow_device(request, asker, "device.see", device_id)
         offered = negotiate(request.headers.get("accept")) if format_ is None else _FORMATS[format_]
         asked = parse_range(from_, to, now_ms=services.clock.now_ms())
         wanted = None if resolution == "auto" else Resolution(resolution)
         question = SeriesQuestion(device_id, asked, wanted, services.zone, limit)
         if cursor is not None:
             question = question.going_on(cursor)
-        if offered == _CSV:
+        if offered == CSV:
             return await _csv(services, question)
         return JsonBytes(await services.database.ask(series_page, question), headers={"Vary": "Accept"})
 
@@ -66,9 +69,11 @@ def series_routes(services: Services) -> APIRouter:
         "/devices/{device_id}/daily",
         summary="Statistics of local days (the last 30 unless asked otherwise)",
         response_class=JsonBytes,
-        responses={200: json_answer(Daily, examples.DAILY), **problem_responses(404, 422, 503)},
+        responses={200: json_answer(Daily, examples.DAILY), **problem_responses(*READ_PROBLEMS)},
     )
     async def get_daily(
+        request: Request,
+        asker: Asker,
         device_id: DeviceIdPath,
         from_: Annotated[
             str | None,
@@ -76,6 +81,7 @@ def series_routes(services: Services) -> APIRouter:
         ] = None,
         to: Annotated[str | None, Query(max_length=20, description="Last day, inclusive; the same forms.")] = None,
     ) -> Response:
+        await deciding.allow_device(request, asker, "device.see", device_id)
         today = local_day(services.clock.now_ms(), services.zone)
         first, last = parse_day_range(from_, to, today=today)
         return JsonBytes(await daily_document(services, device_id, first, last))
@@ -83,41 +89,11 @@ def series_routes(services: Services) -> APIRouter:
     return router
 
 
-def negotiate(accept: str | None) -> str:
-    """JSON or CSV, whichever the client likes better; JSON if it does not care.
-
-    Raises:
-        NotAcceptable: neither.
-    Source: RFC 9110, 12.5.1.
-    """
-    if not accept:
-        return _JSON
-    best, best_rank = "", (0.0, 0)
-    for offered in (_JSON, _CSV):
-        rank = max((_rank(part, offered) for part in accept.split(",")), key=lambda r: r[1], default=(0.0, 0))
-        if rank[0] > 0 and rank > best_rank:
-            best, best_rank = offered, rank
-    if not best:
-        raise NotAcceptable((_JSON, _CSV))
-    return best
-
-
-def _rank(part: str, offered: str) -> tuple[float, int]:
-    """How much a part of `Accept` wants `offered`: its q, and how exactly it names it (0: not at all)."""
-    media, *parameters = (piece.strip().lower() for piece in part.split(";"))
-    exactness = {offered: 3, offered.split("/")[0] + "/*": 2, "*/*": 1}.get(media, 0)
-    quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
-    try:
-        return (min(1.0, float(quality)) if exactness else 0.0), exactness
-    except ValueError:
-        return 0.0, 0
-
-
 async def _csv(services: Services, question: SeriesQuestion) -> Response:
     # The first part comes before the status line, so that its errors are still problem documents.
     first = await services.database.ask(csv_part, question, True)
     headers = {"Content-Disposition": f'attachment; filename="{question.device_id}.csv"', "Vary": "Accept"}
-    return StreamingResponse(_parts(services, first), media_type=f"{_CSV}; charset=utf-8", headers=headers)
+    return StreamingResponse(_parts(services, first), media_type=f"{CSV}; charset=utf-8", headers=headers)
 
 
 async def _parts(services: Services, part: CsvPart) -> AsyncIterator[str]:

@@ -1,4 +1,5 @@
-"""HTTP GETs at a fixed rate on kept-alive connections, timed from when each was due (no coordinated omission)."""
+"""HTTP requests on kept-alive connections: GETs at a fixed rate, timed from when each was due (no coordinated
+omission), or the same request as often as it is answered."""
 
 from __future__ import annotations
 
@@ -24,8 +25,11 @@ class HttpRun:
         return len(self.latencies_ms) / self.seconds if self.seconds else 0.0
 
 
-async def get_at_rate(host: str, port: int, paths: Sequence[str], *, rate_per_s: float, seconds: float) -> HttpRun:
-    """GET the paths in turn, `rate_per_s` a second; an answer other than 200 is a failure."""
+async def get_at_rate(
+    host: str, port: int, paths: Sequence[str], *, token: str, rate_per_s: float, seconds: float
+) -> HttpRun:
+    """GET the paths in turn as the holder of an API token; an answer other than 200 is a failure."""
+    head = f"Host: {host}\r\nAccept: application/json\r\nAuthorization: Bearer {token}\r\n\r\n"
     run, started_s = HttpRun(), time.monotonic()
     schedule = iter(range(int(rate_per_s * seconds)))
 
@@ -35,7 +39,8 @@ async def get_at_rate(host: str, port: int, paths: Sequence[str], *, rate_per_s:
             for number in schedule:
                 due_s = started_s + number / rate_per_s
                 await asyncio.sleep(due_s - time.monotonic())
-                if await _get(reader, writer, host, paths[number % len(paths)]):
+                path = paths[number % len(paths)]
+                if (await ask(reader, writer, f"GET {path} HTTP/1.1\r\n{head}".encode()))[0] == 200:
                     run.latencies_ms.append((time.monotonic() - due_s) * 1000)
                 else:
                     run.failures += 1
@@ -47,9 +52,31 @@ async def get_at_rate(host: str, port: int, paths: Sequence[str], *, rate_per_s:
     return run
 
 
-async def _get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, path: str) -> bool:
-    """Whether the answer was 200, once its body has been read."""
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n\r\n".encode())
+async def ask_without_pause(
+    host: str, port: int, request: bytes, *, expected: int, connections: int, seconds: float
+) -> HttpRun:
+    """Each connection asks again as soon as it has its answer; one with another status is a failure."""
+    run, started_s = HttpRun(), time.monotonic()
+
+    async def one_connection() -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            while (asked_s := time.monotonic()) < started_s + seconds:
+                if (await ask(reader, writer, request))[0] == expected:
+                    run.latencies_ms.append((time.monotonic() - asked_s) * 1000)
+                else:
+                    run.failures += 1
+        finally:
+            writer.close()
+
+    await asyncio.gather(*(one_connection() for _ in range(connections)))
+    run.seconds = time.monotonic() - started_s
+    return run
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[int, bytes]:
+    """The answer's status and its head, once its body has been read."""
+    writer.write(request)
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _ANSWER_WITHIN_S)
     lines = head.lower().split(b"\r\n")
     length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")), None)
@@ -57,7 +84,7 @@ async def _get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host:
         await _skip_chunks(reader)
     else:
         await reader.readexactly(length)
-    return lines[0].split(b" ")[1] == b"200"
+    return int(lines[0].split(b" ")[1]), head
 
 
 async def _skip_chunks(reader: asyncio.StreamReader) -> None:

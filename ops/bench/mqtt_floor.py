@@ -13,10 +13,10 @@ from pathlib import Path
 
 from domain.wire import DATA_FILTER, data_topic
 from ops.bench.ways import Way
+from ops.service_users import mqtt_password
 from ops.simulator.mqtt_client import MqttClient, connect
 from ops.simulator.mqtt_login import Login
 from ops.simulator.mqtt_packets import Message, encode_text
-from ops.wiring import mqtt_password
 
 _WITHIN_S = 30.0
 # mosquitto_sub tells a pipe nothing until its buffer is full, not even that it has subscribed.

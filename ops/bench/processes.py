@@ -1,4 +1,4 @@
-"""What processes use: CPU time and memory, read from the system before and after."""
+"""The CPU time that processes use, read from the system before and after."""
 
 from __future__ import annotations
 
@@ -13,15 +13,6 @@ from ops.child import Child
 def cpu_seconds(children: Mapping[str, Child]) -> dict[str, float]:
     """CPU time used so far (user and system), with that of their own children, by name."""
     return {name: _cpu_s(child.pid) for name, child in children.items() if child.pid is not None}
-
-
-def resident_mb(children: Mapping[str, Child]) -> dict[str, float]:
-    """Memory in use, MB, by name."""
-    found: dict[str, float] = {}
-    for name, child in children.items():
-        with contextlib.suppress(psutil.Error):
-            found[name] = psutil.Process(child.pid).memory_info().rss / 1e6
-    return found
 
 
 def _cpu_s(pid: int) -> float:

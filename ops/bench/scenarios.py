@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
+from ops.bench.access_rates import AccessRates
+from ops.bench.commands import command_latencies
+from ops.bench.firmwares import run_firmwares
 from ops.bench.generator import LoadPlan
 from ops.bench.http_load import HttpRun, get_at_rate
 from ops.bench.latency import percentile, watched
 from ops.bench.load import LoadRun, background_load, run_load, stored_readings
+from ops.bench.reader import new_reader
 from ops.bench.results import BenchReport, Better, Figure
 from ops.bench.ways import Way
 from ops.child import Child
@@ -24,12 +28,14 @@ REBUILD_GOAL_PER_S = 60_000.0
 LATENCY_GOAL_MS = 100.0
 LATENCY_RATE_PER_S = 5_000.0
 LATEST_GOAL_MS = 10.0
+COMMAND_P50_GOAL_MS, COMMAND_P99_GOAL_MS = 50.0, 150.0
 LATEST_PER_S = 500.0
 SERIES_PER_S = 50.0
 LIST_READINGS = 300
 DAY_READINGS = 8_640
 _LOAD_DURING_API_PER_S = 2_000.0
 _REBUILD_WITHIN_S = 180.0
+FIRMWARES = 200
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Scenarios:
     def __init__(self, way: Way, roles: Mapping[str, Child], scale: Scale, report: BenchReport) -> None:
         self._way, self._scale, self._report = way, scale, report
         self._processes = {**way.servers, **roles}
+        self._api_token = ""
         self.device_ids = [f"bench-{number:05d}" for number in range(scale.devices)]
 
     async def sustained(self) -> float:
@@ -94,6 +101,7 @@ class Scenarios:
         """`latest` and a day's series, alone and while readings come in."""
         await run_load(self._way, self._plan(readings=len(self.device_ids)), self._processes)
         day_device, paths = await self._a_day_of_readings()
+        self._api_token = (await asyncio.to_thread(new_reader, self._way.settings)).api_token
         latest = [f"/api/v1/devices/{device_id}/latest" for device_id in (*self.device_ids[:50], day_device)]
         plan = self._plan(rate_per_s=_LOAD_DURING_API_PER_S, seconds=600)
         await self._gets("latest", latest, LATEST_PER_S, LATEST_GOAL_MS, "")
@@ -103,6 +111,58 @@ class Scenarios:
             loaded = f" with {_LOAD_DURING_API_PER_S:,.0f} readings/s coming in"
             await self._gets("latest", latest, LATEST_PER_S, LATEST_GOAL_MS, loaded)
             await self._gets("a day's series", paths, SERIES_PER_S, None, loaded)
+
+    async def access(self) -> None:
+        """Sign-ins and authorized reads, as often as they are answered; each next to its floor."""
+        await run_load(self._way, self._plan(readings=len(self.device_ids)), self._processes)
+        reader = await asyncio.to_thread(new_reader, self._way.settings)
+        path = f"/api/v1/devices/{self.device_ids[0]}/latest"
+        rates = AccessRates(self._way.settings, self._processes["api"], reader, path, self._scale.seconds / 2)
+        floor, *reads = await rates.reads()
+        for read in (floor, *reads):
+            note = f"{read.cpu_us:,.0f} µs CPU of the API's, {read.cpu_us / floor.cpu_us:.2f} × the floor's; "
+            self._add(
+                f"API requests: {read.name}",
+                read.run.per_s,
+                "/s",
+                note=note + _http_note(read.run),
+                floor=floor.run.per_s,
+            )
+        hashes_per_s = await asyncio.to_thread(rates.bare_hashes_per_s)
+        signed_in = await rates.sign_ins()
+        note = f"{signed_in.cpu_us / 1000:,.0f} ms CPU of the API's; {_http_note(signed_in.run)}"
+        self._add(
+            "API requests: sign-in", signed_in.run.per_s, "/s", note=note, floor=hashes_per_s, floor_name="bare argon2"
+        )
+
+    async def commands(self) -> None:
+        """From a request until the socket acts, alone and while readings come in."""
+        await self._command_latency("")
+        plan = self._plan(rate_per_s=_LOAD_DURING_API_PER_S, seconds=600)
+        async with background_load(self._way, plan):
+            await asyncio.sleep(1)
+            await self._command_latency(f" with {_LOAD_DURING_API_PER_S:,.0f} readings/s coming in")
+
+    async def _command_latency(self, loaded: str) -> None:
+        latencies_ms, asked = await command_latencies(self._way, self._scale.seconds)
+        for percent, goal in ((50, COMMAND_P50_GOAL_MS), (99, COMMAND_P99_GOAL_MS)):
+            self._add(
+                f"p{percent} command requested → socket acts{loaded}",
+                percentile(latencies_ms, percent),
+                "ms",
+                goal=goal,
+                better="lower",
+                note=f"{len(latencies_ms):,} of {asked:,} done",
+            )
+
+    async def firmwares(self) -> None:
+        """Real firmwares at a reading a second each: memory of one, and what arrives of all."""
+        run = await run_firmwares(self._way, FIRMWARES, self._scale.seconds)
+        note = f"{run.online} of {run.sockets} online, {run.crashes} crashes, {run.cpu_percent:.0f} % of a core"
+        name = f"{run.sockets} real firmwares"
+        self._add(f"{name}: readings into SQL", run.readings_per_s, "/s", note=note)
+        self._add(f"{name}: PSS of one", run.pss_kib, "KiB", better="lower", note="")
+        self._add(f"{name}: RSS of one", run.rss_kib, "KiB", better="lower", note="")
 
     async def rebuild(self) -> None:
         """`wattaway rebuild` of all that the bench has sent; events a second, its start included."""
@@ -124,7 +184,12 @@ class Scenarios:
     async def _gets(self, what: str, paths: list[str], rate_per_s: float, goal_ms: float | None, loaded: str) -> None:
         settings = self._way.settings
         run = await get_at_rate(
-            settings.api_host, settings.api_port, paths, rate_per_s=rate_per_s, seconds=self._scale.seconds / 2
+            settings.api_host,
+            settings.api_port,
+            paths,
+            token=self._api_token,
+            rate_per_s=rate_per_s,
+            seconds=self._scale.seconds / 2,
         )
         name = f"API p99 of {what} at {rate_per_s:,.0f}/s{loaded}"
         value = percentile(run.latencies_ms, 99)
@@ -133,7 +198,6 @@ class Scenarios:
     async def _a_day_of_readings(self) -> tuple[str, list[str]]:
         """Give one device a day of history; its id and the paths of its series."""
         device_id = f"bench-day-{secrets.token_hex(2)}"
-        self._way.admit([device_id])
         plan = self._plan(
             tokens=self._way.tokens([device_id]),
             per_message=240,
@@ -186,8 +250,12 @@ class Scenarios:
         goal: float | None = None,
         better: Better = "higher",
         note: str,
+        floor: float | None = None,
+        floor_name: str = "/healthz",
     ) -> None:
-        self._report.add(Figure(self._way.name, name, value, unit, goal=goal, better=better, note=note))
+        self._report.add(
+            Figure(self._way.name, name, value, unit, floor, floor_name if floor else "", goal, better, note)
+        )
 
 
 def _loss_note(run: LoadRun) -> str:

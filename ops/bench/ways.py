@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bridges.kafka_topics import TopicNeeds
 from ops.child import Child, start_together
-from ops.credentials import device_token, fleet_secret
 from ops.embedded.kafka import EmbeddedKafka
 from ops.embedded.nats import EmbeddedNats
 from ops.embedded.ports import free_ports
 from ops.embedded.valkey import EmbeddedValkey
+from ops.registering import registration
 from ops.roles import role_spec
 from ops.settings import Settings
 from ops.stack.ports import StackPorts
 from ops.stack.servers import RealServers
+from ops.wiring import migrate
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,11 @@ class Way:
     Args:
         env: the settings that point at them.
         servers: their processes by name.
-        admit: let these device ids connect.
     """
 
     name: str
     env: Mapping[str, str]
     servers: Mapping[str, Child]
-    admit: Callable[[Iterable[str]], None]
 
     @property
     def settings(self) -> Settings:
@@ -48,9 +47,9 @@ class Way:
         return TopicNeeds(self.settings.kafka_partitions, self.settings.kafka_replication)
 
     def tokens(self, device_ids: Iterable[str]) -> dict[str, str]:
-        """MQTT passwords by device id."""
-        secret = fleet_secret(self.settings.data_dir)
-        return {device_id: device_token(secret, device_id) for device_id in device_ids}
+        """MQTT passwords by device id; whoever is not registered is now, and may connect at once or soon."""
+        with registration(self.settings, role="bench") as registering:
+            return registering.tokens(device_ids)[0]
 
     def process_env(self) -> dict[str, str]:
         """This process's environment with the way's settings in it."""
@@ -84,9 +83,8 @@ def embedded_way(folder: Path) -> Iterator[Way]:
         Child(EmbeddedNats(folder, mqtt, nats_client).spec()),
         Child(EmbeddedKafka(folder, kafka, controller).spec()),
     ]
-    way = Way("embedded", env, {child.spec.name: child for child in servers}, lambda _device_ids: None)
-    with _running(servers), way.roles("device-auth") as auth:
-        yield Way(way.name, way.env, {**way.servers, **auth}, way.admit)
+    with _running(servers):
+        yield from _with_role("device-auth", "embedded", env, servers)
 
 
 @contextmanager
@@ -96,10 +94,17 @@ def stack_way(folder: Path) -> Iterator[Way]:
     servers = [Child(spec) for spec in real.specs()]
     try:
         with _running(servers):
-            named = {child.spec.name: child for child in servers}
-            yield Way("stack", _own_corner() | real.settings(), named, real.admit_devices)
+            yield from _with_role("broker-accounts", "stack", _own_corner() | real.settings(), servers)
     finally:
         real.erase()
+
+
+def _with_role(role: str, name: str, env: Mapping[str, str], servers: list[Child]) -> Iterator[Way]:
+    """The way with the tables, and the role that tells its broker who may connect."""
+    way = Way(name, env, {child.spec.name: child for child in servers})
+    migrate(way.settings)
+    with way.roles(role) as running:
+        yield replace(way, servers={**way.servers, **running})
 
 
 @contextmanager
@@ -121,12 +126,16 @@ def _stop(children: Iterable[Child]) -> None:
 
 
 def _own_corner() -> dict[str, str]:
-    bridge, projector, api = free_ports(3)
+    bridge, projector, relay, dispatcher, api = free_ports(5)
     return {
         "WATTAWAY_KAFKA_TOPIC_PREFIX": f"bench{secrets.token_hex(2)}.",
         "WATTAWAY_BRIDGE_METRICS_PORT": str(bridge),
         "WATTAWAY_PROJECTOR_METRICS_PORT": str(projector),
+        "WATTAWAY_RELAY_METRICS_PORT": str(relay),
+        "WATTAWAY_DISPATCHER_METRICS_PORT": str(dispatcher),
         "WATTAWAY_API_PORT": str(api),
+        # How often anybody may ask is not what is measured.
+        **{f"WATTAWAY_RATE_LIMIT_{who}": "6000000/minute" for who in ("TOKENS", "USERS", "STRANGERS", "SIGN_IN")},
         "WATTAWAY_LOG_FORMAT": "json",
         "WATTAWAY_LOG_LEVEL": "warning",
     }

@@ -17,6 +17,8 @@ from ops.embedded.ports import LOOPBACK, ask, is_open
 AUTH_USER = "device-auth"
 AUTH_ACCOUNT = "AUTH"
 FLEET_ACCOUNT = "FLEET"
+SYSTEM_USER = "session-keeper"
+SYSTEM_ACCOUNT = "SYS"
 
 # How many messages the broker hands the bridge before it wants some acknowledged: what is in flight to Kafka.
 MAX_ACK_PENDING = 8192
@@ -51,19 +53,19 @@ mqtt {{
 accounts {{
   {auth_account} {{ users: [ {{ user: "{auth_user}", password: "{auth_password}" }} ] }}
   {fleet_account} {{ jetstream: enabled }}
-  SYS {{ }}
+  {system_account} {{ users: [ {{ user: "{system_user}", password: "{system_password}" }} ] }}
 }}
-system_account: SYS
+system_account: {system_account}
 authorization {{
   timeout: 5
-  auth_callout {{ issuer: {issuer}, account: {auth_account}, auth_users: [ "{auth_user}" ] }}
+  auth_callout {{ issuer: {issuer}, account: {auth_account}, auth_users: [ "{auth_user}", "{system_user}" ] }}
 }}
 """
 
 
 @dataclass(frozen=True)
 class EmbeddedNats:
-    """Where the broker lives. `mqtt_port` is for devices and the bridge, `client_port` for the auth callout."""
+    """Where the broker lives. `mqtt_port` is for devices and the bridge, `client_port` for `device-auth`."""
 
     data_dir: Path
     mqtt_port: int
@@ -87,7 +89,7 @@ class EmbeddedNats:
         )
 
     def prepare(self) -> None:
-        """Write the configuration, readable only by its owner: it holds the callout's password."""
+        """Write the configuration, readable only by its owner: it holds passwords."""
         self.home.mkdir(parents=True, exist_ok=True)
         configuration = self.home / "nats.conf"
         configuration.touch(mode=0o600)
@@ -105,6 +107,9 @@ class EmbeddedNats:
                 auth_user=AUTH_USER,
                 auth_password=callout_password(self.data_dir),
                 fleet_account=FLEET_ACCOUNT,
+                system_account=SYSTEM_ACCOUNT,
+                system_user=SYSTEM_USER,
+                system_password=system_password(self.data_dir),
                 issuer=issuer_key(self.data_dir).public_key.decode(),
             )
         )
@@ -130,6 +135,11 @@ def mqtt_lets_in(
 
 def callout_password(data_dir: Path) -> str:
     return stored_secret(data_dir / "nats" / "callout.secret")
+
+
+def system_password(data_dir: Path) -> str:
+    """Opens the system account, which lists connections and ends them."""
+    return stored_secret(data_dir / "nats" / "system.secret")
 
 
 def issuer_key(data_dir: Path) -> nkeys.KeyPair:

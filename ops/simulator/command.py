@@ -7,16 +7,20 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 from rich.table import Table
 
 from domain.errors import SettingInvalid
-from ops.credentials import device_token, fleet_secret
+from ops.registering import registration
 from ops.settings import Settings
-from ops.simulator.fleet import Fleet, SimulationPlan, SimulationReport
+from ops.simulator.fleet import Fleet, SimulationPlan, SimulationReport, device_kinds
 from ops.simulator.socket_device import Endpoint
+
+log = structlog.get_logger()
 
 COUNTERS_FILE = "simulated-counters.json"
 
@@ -28,9 +32,9 @@ def run_simulation(settings: Settings, plan: SimulationPlan) -> int:
         SettingInvalid: a plan that cannot be, or a data dir that cannot be written.
     """
     check_plan(plan)
-    secret = fleet_secret(settings.data_dir)
+    tokens = _registered(settings, plan)
     counters_path = settings.data_dir / COUNTERS_FILE
-    report = asyncio.run(_simulate(settings, plan, secret, counters_path))
+    report = asyncio.run(_simulate(settings, plan, tokens, counters_path))
     save_counters(counters_path, report.energy_mwh)
     show_report(report)
     return 0 if report.complete else 1
@@ -44,11 +48,30 @@ def check_plan(plan: SimulationPlan) -> None:
         raise SettingInvalid("--readings must be at least 1")
 
 
-async def _simulate(settings: Settings, plan: SimulationPlan, secret: bytes, counters: Path) -> SimulationReport:
+def _registered(settings: Settings, plan: SimulationPlan) -> dict[str, str]:
+    """The tokens of the sockets that can take part; says why the others do not.
+
+    Raises:
+        SettingInvalid: none can.
+    """
+    with registration(settings) as registering:
+        tokens, refused = registering.tokens(device_id for device_id, _kind in device_kinds(plan))
+    for device_id, why in refused.items():
+        log.warning("socket left out", device_id=device_id, why=why)
+    if not tokens:
+        device_id, why = next(iter(refused.items()))
+        raise SettingInvalid(f"none of {plan.sockets} sockets can be simulated: {device_id} {why}")
+    return tokens
+
+
+async def _simulate(
+    settings: Settings, plan: SimulationPlan, tokens: Mapping[str, str], counters: Path
+) -> SimulationReport:
     fleet = Fleet(
         plan,
         Endpoint(settings.mqtt_host, settings.mqtt_port),
-        lambda device_id: device_token(secret, device_id),
+        tokens.__getitem__,
+        left_out={device_id for device_id, _kind in device_kinds(plan) if device_id not in tokens},
         energy_mwh=load_counters(counters),
         remember=lambda energy_mwh: save_counters(counters, energy_mwh),
     )

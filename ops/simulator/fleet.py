@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
 import structlog
 
 from domain.clock import Clock, SystemClock
+from domain.command_wire import WireCommand
 from domain.wire import encode_data
 from ops.simulator.appliances import APPLIANCES
 from ops.simulator.metering import MeteredSocket
@@ -24,6 +26,8 @@ log = structlog.get_logger()
 MOST_CONNECTING = 60
 """More at once overflow a broker's accept queue."""
 PROGRESS_EVERY_S = 10.0
+LOOK_EVERY_S = 2.0
+"""How soon a new interval counts."""
 STOPPED_DRAIN_S = 6.0
 """Who says stop expects an end within 10 s."""
 
@@ -82,6 +86,7 @@ class Fleet:
         token_of: the MQTT password of a device id.
         energy_mwh: lifetime counters to go on from, by device id.
         remember: called now and then with the lifetime counters, to store them.
+        left_out: device ids of the plan that do not take part.
         boot_of: 8 hex digits for a device id; by default random, as at each start of a real socket.
     """
 
@@ -91,6 +96,7 @@ class Fleet:
         endpoint: Endpoint,
         token_of: Callable[[str], str],
         *,
+        left_out: Container[str] = (),
         energy_mwh: dict[str, int] | None = None,
         remember: Callable[[dict[str, int]], None] = lambda _counters: None,
         boot_of: Callable[[str], str] = lambda _device_id: secrets.token_hex(4),
@@ -105,8 +111,10 @@ class Fleet:
         self._meters: dict[str, MeteredSocket] = {}
         self.energy_mwh: dict[str, int] = {}
         for device_id, kind in device_kinds(plan):
-            self._plug_in(device_id, kind, energy_mwh or {})
+            if device_id not in left_out:
+                self._plug_in(device_id, kind, energy_mwh or {})
         self.devices = [self._new_device(device_id) for device_id in self._meters]
+        self._by_id = {device.device_id: device for device in self.devices}
 
     def _plug_in(self, device_id: str, kind: str, counters: dict[str, int]) -> None:
         seed = f"{self._plan.seed} {device_id}"
@@ -124,7 +132,17 @@ class Fleet:
             gate=self._gate,
             tally=self.tally,
             timing=self._plan.timing,
+            clock=self._clock,
+            on_act=partial(self._obey, device_id),
         )
+
+    def _obey(self, device_id: str, command: WireCommand) -> None:
+        if command.type in ("switch", "toggle"):
+            self._meters[device_id].switch(self._by_id[device_id].obedience.relay, self._clock.now_ms())
+
+    def _interval_s(self, device: SocketDevice) -> float:
+        interval_ms = device.obedience.config.interval_ms
+        return self._plan.interval_s if interval_ms is None else interval_ms / 1000
 
     def stop(self, *, drain_s: float = STOPPED_DRAIN_S) -> None:
         """Measure no more; `run` then waits so long for the last receipts and returns."""
@@ -178,15 +196,19 @@ class Fleet:
         plan, loop = self._plan, asyncio.get_running_loop()
         meter, seq, at_ms = self._meters[device.device_id], 0, 0
         phase_s = Random(device.device_id).random() * min(plan.interval_s, 5.0)  # noqa: S311 - spreads the fleet
-        due_s = loop.time() + phase_s
+        last_s = loop.time() + phase_s - plan.interval_s
         while plan.readings is None or seq < plan.readings:
-            await asyncio.sleep(due_s - loop.time())
+            left_s = last_s + self._interval_s(device) - loop.time()
+            await asyncio.sleep(min(left_s, LOOK_EVERY_S))
+            if left_s > LOOK_EVERY_S:
+                continue
             at_ms = max(at_ms + 1, self._clock.now_ms())
             reading = meter.read(device.boot, seq, at_ms)
             self.energy_mwh[device.device_id] = reading.energy_mwh or 0
             device.offer(seq, encode_data([reading]))
             seq += 1
-            due_s = max(due_s + plan.interval_s, loop.time() - plan.interval_s)
+            interval_s = self._interval_s(device)
+            last_s = max(last_s + interval_s, loop.time() - 2 * interval_s)
 
     async def _drain(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -47,6 +47,7 @@ class MeteredSocket:
         self._at_ms = start_ms
         self._energy_mw_ms = energy_mwh * MW_MS_PER_MWH
         self._power_mw = 0
+        self._relay = True
         self._voltage_v = NOMINAL_V
         self._heat_c = 0.0
         self._ambient_c = self._random.uniform(19, 26)
@@ -68,10 +69,18 @@ class MeteredSocket:
             voltage_mv=round(self._voltage_v * 1000),
             current_ma=current_ma,
             energy_mwh=self._energy_mw_ms // MW_MS_PER_MWH,
-            relay=True,
+            relay=self._relay,
             temperature_mc=round((self._ambient_c + self._heat_c) * 1000),
             rssi_dbm=max(-95, min(-30, round(self._rssi_dbm))),
         )
+
+    def switch(self, relay: bool, at_ms: int) -> None:
+        """Close (True) or open the relay at `at_ms`; what is open draws nothing, whatever the appliance would."""
+        for _piece in self.advance(at_ms):
+            pass
+        if relay != self._relay:
+            self._relay = relay
+            self._measure(0)
 
     def advance(self, to_ms: int) -> Iterator[Piece]:
         """Live until `to_ms`, piece by piece; the counter takes each piece before it is handed out."""
@@ -99,9 +108,10 @@ class MeteredSocket:
 
     def _measure(self, duration_ms: int) -> None:
         phase = self._phase
-        self._voltage_v = self._voltage(phase.power_w)
+        drawn_w = phase.power_w if self._relay else 0.0
+        self._voltage_v = self._voltage(drawn_w)
         relative = self._voltage_v / NOMINAL_V
-        power_w = phase.power_w * (1 + phase.resistive * (relative * relative - 1))
+        power_w = drawn_w * (1 + phase.resistive * (relative * relative - 1))
         noisy_mw = round(power_w * 1000 * (1 + self._random.gauss(0, NOISE)))
         self._power_mw = max(0, min(MAX_POWER_MW, noisy_mw))
         settled_c = 14 * (self._current_ma() / 10_000) ** 2 + 6  # its own supply warms it by 6 K

@@ -91,7 +91,7 @@ class MqttClient(asyncio.Protocol):
         """
         self._send(publish_packet(topic, payload))
 
-    async def subscribe(self, filters: Sequence[tuple[str, int]], timeout_s: float = 10) -> bool:
+    async def subscribe(self, filters: Sequence[tuple[str, int]], timeout_s: float = 10) -> None:
         """Subscribe to (filter, QoS) pairs.
 
         Raises:
@@ -104,7 +104,6 @@ class MqttClient(asyncio.Protocol):
         codes = await self._answer(answer, timeout_s, "SUBACK")
         if any(code >= SUBSCRIPTION_FAILED for code in codes) or len(codes) != len(filters):
             raise MqttRefused(f"subscription of {self._login.client_id} not granted: {[text for text, _ in filters]}")
-        return True
 
     async def writable(self) -> None:
         """Return when the socket takes more (back-pressure of TCP).

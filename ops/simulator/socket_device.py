@@ -1,21 +1,24 @@
 """A virtual socket on a real MQTT connection: says it is there, sends, keeps what has no receipt, comes back.
 
-It obeys no commands yet. It behaves as docs/protocol.md asks of a socket: presence with a last will, QoS 1, readings
-kept until a receipt names them, sent again after a reconnection and after a time-out, backlog in lists between the
-live readings.
+It behaves as docs/protocol.md asks of a socket: presence with a last will, QoS 1, readings kept until a receipt names
+them, sent again after a reconnection and after a time-out, backlog in lists between the live readings, commands
+obeyed once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
+from domain.clock import Clock, SystemClock
+from domain.command_wire import WireCommand
 from domain.errors import DependencyUnavailable, PayloadRejected
 from domain.wire import (
     PresenceReport,
+    commands_topic,
     data_topic,
     decode_receipt,
     encode_status,
@@ -25,6 +28,7 @@ from domain.wire import (
 from ops.simulator.mqtt_client import MqttClient, connect
 from ops.simulator.mqtt_login import Login
 from ops.simulator.mqtt_packets import Message, Will, encode_text
+from ops.simulator.obedience import CommandFaults, Obedience
 from ops.simulator.outbox import Outbox
 
 FIRMWARE = "simulated-1"
@@ -35,8 +39,8 @@ MOST_IN_FLIGHT = 100
 class Sent(NamedTuple):
     """What a PUBACK stands for."""
 
-    readings: int
-    is_list: bool
+    readings: int = 0
+    is_list: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class LinkTiming:
     connect_timeout_s: float = 20.0
     resend_after_s: float = 15.0
     keep_alive_s: int = 30
+    restart_after_s: float = 0.1
 
 
 @dataclass
@@ -81,6 +86,8 @@ class SocketDevice:
         boot: 8 hex digits that name this start of it.
         gate: held while connecting, so that a fleet does not open all its connections at once.
         lists_only: nothing is live: everything goes out in lists (replay at full speed).
+        on_act: told each command that it obeys, once it has.
+        faults: what befalls its commands and answers.
     """
 
     def __init__(
@@ -94,8 +101,13 @@ class SocketDevice:
         tally: Tally,
         timing: LinkTiming | None = None,
         lists_only: bool = False,
+        clock: Clock | None = None,
+        on_act: Callable[[WireCommand], None] = lambda _command: None,
+        faults: CommandFaults | None = None,
     ) -> None:
         self.device_id, self.boot = device_id, boot
+        self._boots, self._on_act, self._faults = {boot}, on_act, faults or CommandFaults()
+        self.obedience = Obedience(clock or SystemClock(), self._act)
         self.measured = 0
         self._timing = timing or LinkTiming()
         self.outbox = Outbox(self._timing.resend_after_s)
@@ -103,8 +115,7 @@ class SocketDevice:
         self._random = Random(f"{device_id} {boot}")  # noqa: S311 - jitter, not a secret
         self._topic = encode_text(data_topic(device_id))
         self._client: MqttClient | None = None
-        self._lists_in_flight = 0
-        self._attempts = 0
+        self._lists_in_flight = self._attempts = 0
         self._pumping: asyncio.TimerHandle | None = None
         self._login = _login(device_id, token, endpoint, self._timing)
 
@@ -152,17 +163,17 @@ class SocketDevice:
                 timeout_s=self._timing.connect_timeout_s,
             )
             try:
-                await client.subscribe([(receipts_topic(self.device_id), 0)], self._timing.connect_timeout_s)
+                own = [(receipts_topic(self.device_id), 0), (commands_topic(self.device_id), 1)]
+                await client.subscribe(own, self._timing.connect_timeout_s)
             except BaseException:
                 client.abort()
                 raise
             return client
 
     async def _serve(self, client: MqttClient) -> None:
-        presence = encode_status(PresenceReport(True, self.boot, FIRMWARE, 0))
         try:
-            client.publish(encode_text(status_topic(self.device_id)), presence, Sent(0, False), retain=True)
             self._client = client
+            self._report_presence(online=True)
             self._tally.connections += 1
             # At once, so that no reading of this moment overtakes those that waited for the connection.
             self._pump()
@@ -179,9 +190,16 @@ class SocketDevice:
     async def _say_goodbye(self, client: MqttClient) -> None:
         """A clean DISCONNECT drops the will, so the socket has to say itself that it goes."""
         if not client.closed.done():
-            gone = encode_status(PresenceReport(False, self.boot, FIRMWARE, 0))
-            client.publish(encode_text(status_topic(self.device_id)), gone, Sent(0, False), retain=True)
+            self._report_presence(online=False)
             await client.disconnect(timeout_s=2)
+
+    def _report_presence(self, *, online: bool) -> None:
+        version = self.obedience.config_version
+        self._report(encode_status(PresenceReport(online, self.boot, FIRMWARE, version)), retain=True)
+
+    def _report(self, payload: bytes, *, retain: bool = False) -> None:
+        if self._client is not None and not self._client.closed.done():
+            self._client.publish(encode_text(status_topic(self.device_id)), payload, Sent(), retain=retain)
 
     def _disconnected(self) -> None:
         self._client = None
@@ -235,13 +253,39 @@ class SocketDevice:
             self._pump_soon(0)
 
     def _on_message(self, message: Message) -> None:
+        if message.topic == commands_topic(self.device_id):
+            self._on_command(message.payload)
+            return
         try:
             receipt = decode_receipt(message.payload)
         except PayloadRejected:
             return
-        if receipt.boot == self.boot:
+        if receipt.boot in self._boots:
             self._tally.receipted += self.outbox.settle(receipt.ranges)
             self._tally.settled.set()
+
+    # --- obeying ----------------------------------------------------------------------------------------
+
+    def _on_command(self, payload: bytes) -> None:
+        if self._faults.loses_command():
+            return
+        version, after_s = self.obedience.config_version, self._faults.answer_after_s
+        answer = self.obedience.obey(payload)
+        if answer is not None and not self._faults.loses_answer():
+            asyncio.get_running_loop().call_later(after_s, self._report, answer)
+        if self.obedience.config_version != version:
+            self._report_presence(online=True)
+
+    def _act(self, command: WireCommand) -> None:
+        if command.type == "restart":
+            asyncio.get_running_loop().call_later(self._timing.restart_after_s, self._restart)
+        self._on_act(command)
+
+    def _restart(self) -> None:
+        """A new boot; `seq` goes on, so that what has no receipt keeps its name in the outbox."""
+        self.boot = f"{self._random.getrandbits(32):08x}"
+        self._boots.add(self.boot)
+        self.break_connection()
 
 
 def _login(device_id: str, token: str, endpoint: Endpoint, timing: LinkTiming) -> Login:

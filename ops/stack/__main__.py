@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from domain.errors import WattAwayError
-from ops.credentials import device_token, fleet_secret
+from ops.service_users import service_users
 from ops.settings import load_settings
-from ops.simulator.fleet import SimulationPlan, device_kinds
 from ops.stack.detached import DetachedChild
+from ops.stack.mosquitto import ACL, PASSWORDS
 from ops.stack.mosquitto_accounts import MosquittoAccounts
 from ops.stack.packages import BROWSER, SERVERS, install, missing_packages
 from ops.stack.ports import StackPorts
@@ -61,8 +61,8 @@ def up(data_dir: DataDir = _DEFAULT_DATA_DIR) -> None:
     write_private(env_path, "".join(f"{name}={value}\n" for name, value in servers.settings().items()))
     _print_status(children)
     typer.echo(f"\nThe app's settings, passwords among them, are in {env_path}. To use them:")
-    typer.echo(f"  set -a; . {env_path}; set +a; wattaway migrate; wattaway run bridge")
-    typer.echo("  python -m ops.stack admit --simulated 20; wattaway simulate 20")
+    typer.echo(f"  set -a; . {env_path}; set +a; wattaway migrate")
+    typer.echo("  wattaway run broker-accounts & wattaway run bridge & wattaway simulate 20")
 
 
 @app.command()
@@ -86,35 +86,16 @@ def status(data_dir: DataDir = _DEFAULT_DATA_DIR) -> None:
 
 
 @app.command()
-def admit(
-    device_ids: Annotated[list[str] | None, typer.Argument(help="Device ids; `-`: one a line from the input.")] = None,
-    simulated: Annotated[int, typer.Option(min=0, metavar="N", help="The sockets of `wattaway simulate N`.")] = 0,
-    id_prefix: Annotated[str, typer.Option(help="The same as given to `wattaway simulate`.")] = "sim",
-    data_dir: DataDir = _DEFAULT_DATA_DIR,
-) -> None:
-    """Let devices connect to Mosquitto, with the tokens derived from the data dir's fleet secret.
-
-    Example: python -m ops.stack admit --simulated 20
-    """
-    named = sys.stdin.read().split() if device_ids == ["-"] else device_ids or []
-    named += [device_id for device_id, _ in device_kinds(SimulationPlan(simulated, id_prefix=id_prefix))]
-    _servers(data_dir).admit_devices(named)
-    typer.echo(f"{len(named)} devices may connect now")
-
-
-@app.command()
 def accounts(
     directory: Annotated[Path, typer.Argument(help="Where mosquitto.passwords and mosquitto.acl are (to be) kept.")],
-    device_ids: Annotated[list[str] | None, typer.Argument(help="Device ids to let in.")] = None,
 ) -> None:
-    """Write the account files of a Mosquitto elsewhere (compose.yaml): the bridge's from the settings, and devices'."""
-    settings = load_settings()
-    directory.mkdir(parents=True, exist_ok=True)
-    files = MosquittoAccounts(directory)
-    files.admit_bridge(settings.mqtt_username, settings.mqtt_password.get_secret_value())
-    secret = fleet_secret(settings.data_dir)
-    files.admit_devices({device_id: device_token(secret, device_id) for device_id in device_ids or []})
-    typer.echo(f"{directory} lets in the bridge and {files.device_count} devices; send Mosquitto SIGHUP")
+    """Make the account files of a Mosquitto elsewhere (compose.yaml), so that it starts: our own roles' accounts.
+
+    The devices' are added by `wattaway run broker-accounts`.
+    """
+    files = MosquittoAccounts(directory / PASSWORDS, directory / ACL)
+    files.admit_services(service_users(load_settings()))
+    typer.echo(f"{directory} lets in our own roles and {len(files.device_ids)} devices")
 
 
 def _servers(data_dir: Path) -> RealServers:

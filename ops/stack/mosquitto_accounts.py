@@ -2,99 +2,111 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import secrets
-from collections.abc import Iterable, Mapping
+import fcntl
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from domain.device_ids import parse_device_id
-from domain.errors import SettingInvalid
+import structlog
+
+from domain.lifecycle.tokens import broker_hash, matches_broker_hash
+from ops.service_users import DEVICE_READS, DEVICE_WRITES, ServiceUser
 from ops.stack.private_files import write_private
 
-# Hashes slow down guessing a password somebody made up. A token is 256 random bits: nobody guesses it, and
-# ten thousand devices that reconnect at once pay for each round. Hence the fewest rounds Mosquitto takes.
-_ROUNDS = 1
-_SALT_BYTES = 12
-_HASH_BYTES = 64
+# %u is the user, that is the device id: one rule for all of them.
+_DEVICE_RULES = [
+    *(f"pattern write devices/%u/{name}" for name in DEVICE_WRITES),
+    *(f"pattern read devices/%u/{name}" for name in DEVICE_READS),
+]
 
-# %u is the user, that is the device id: one rule for all of them. A rule without `read` or `write` allows both.
-_DEVICE_RULES = """pattern write devices/%u/data
-pattern write devices/%u/status
-pattern read devices/%u/commands
-pattern read devices/%u/receipts
-"""
-_BRIDGE_RULES = """
-user {name}
-topic read devices/+/data
-topic read devices/+/status
-topic write devices/+/commands
-topic write devices/+/receipts
-"""
+log = structlog.get_logger()
 
 
 class MosquittoAccounts:
-    """The two files. Every change reads them, rewrites them whole, and the broker reads them again on SIGHUP."""
+    """The two files. A change reads them, rewrites them whole, and the broker reads them again on SIGHUP.
 
-    def __init__(self, directory: Path) -> None:
-        self.password_path = directory / "mosquitto.passwords"
-        self.acl_path = directory / "mosquitto.acl"
+    Several processes may change them: they take turns.
+    """
+
+    def __init__(self, password_path: Path, acl_path: Path) -> None:
+        self.password_path, self.acl_path = password_path, acl_path
         self._hashes: dict[str, str] = {}
-        self._bridges: set[str] = set()
+        self._rules: dict[str, list[str]] = {}
+        """By service user."""
 
     @property
-    def device_count(self) -> int:
-        self._load()
-        return len(self._hashes) - len(self._bridges)
+    def device_ids(self) -> set[str]:
+        """Who is let in, service users aside."""
+        with self._turn():
+            return self._hashes.keys() - self._rules.keys()
+
+    def admit_services(self, services: Iterable[ServiceUser]) -> bool:
+        """Let our own roles in; whether that changed anything."""
+        with self._turn():
+            before = self._texts()
+            for service in services:
+                if not matches_broker_hash(service.password, self._hashes.get(service.name, "")):
+                    self._hashes[service.name] = broker_hash(service.password)
+                self._rules[service.name] = _rules_of(service)
+            return self._write_unless(before)
+
+    def dismiss_services(self, names: Iterable[str]) -> bool:
+        """Let these roles in no more; whether that changed anything."""
+        with self._turn():
+            before = self._texts()
+            for name in names:
+                self._hashes.pop(name, None)
+                self._rules.pop(name, None)
+            return self._write_unless(before)
+
+    def keep_devices(self, hashes: Mapping[str, str]) -> bool:
+        """Let in exactly these devices, beside our own roles; whether that changed anything.
+
+        A device whose id is the name of one of our roles stays out: its rights would be the role's.
+        """
+        with self._turn():
+            before = self._texts()
+            for device_id in hashes.keys() & self._rules.keys():
+                log.error("a device is called like a role and stays out", device_id=device_id)
+            services = {name: self._hashes[name] for name in self._rules if name in self._hashes}
+            self._hashes = {**hashes, **services}
+            return self._write_unless(before)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        self.password_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.password_path.with_name(f".{self.password_path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._load()
+            yield
 
     def _load(self) -> None:
-        if self.password_path.exists():
-            lines = self.password_path.read_text(encoding="utf-8").splitlines()
-            self._hashes = dict(line.split(":", 1) for line in lines)
-        if self.acl_path.exists():
-            lines = self.acl_path.read_text(encoding="utf-8").splitlines()
-            self._bridges = {line.removeprefix("user ") for line in lines if line.startswith("user ")}
+        self._hashes = dict(line.split(":", 1) for line in _lines(self.password_path) if ":" in line)
+        self._rules = {}
+        for line in _lines(self.acl_path):
+            if line.startswith("user "):
+                rules = self._rules.setdefault(line.removeprefix("user "), [])
+            elif line.startswith("topic ") and self._rules:
+                rules.append(line)
 
-    def admit_bridge(self, name: str, password: str) -> None:
-        """Let a bridge in: it reads all devices' data and status, and writes their commands and receipts."""
-        self._load()
-        self._bridges.add(name)
-        self._hashes[name] = password_hash(password)
-        self._write()
+    def _texts(self) -> tuple[str, str]:
+        users = (line for name in sorted(self._rules) for line in ("", f"user {name}", *self._rules[name]))
+        return "".join(f"{name}:{value}\n" for name, value in self._hashes.items()), "".join(
+            f"{line}\n" for line in (*_DEVICE_RULES, *users)
+        )
 
-    def admit_devices(self, tokens: Mapping[str, str]) -> None:
-        """Let devices in, by device id and token.
-
-        Raises:
-            InvalidDeviceId: not a device id.
-            SettingInvalid: a device id that is a bridge's name; its rights would be a bridge's.
-        """
-        self._load()
-        for device_id in tokens:
-            if parse_device_id(device_id) in self._bridges:
-                raise SettingInvalid(f"{device_id!r} is a bridge's MQTT user: a device must not be called so")
-        self._hashes.update({device_id: password_hash(token) for device_id, token in tokens.items()})
-        self._write()
-
-    def dismiss(self, names: Iterable[str]) -> None:
-        """Let these devices or bridges in no more."""
-        self._load()
-        for name in names:
-            self._hashes.pop(name, None)
-            self._bridges.discard(name)
-        self._write()
-
-    def _write(self) -> None:
-        write_private(self.password_path, "".join(f"{name}:{value}\n" for name, value in self._hashes.items()))
-        rules = "".join(_BRIDGE_RULES.format(name=name) for name in sorted(self._bridges))
-        write_private(self.acl_path, _DEVICE_RULES + rules)
+    def _write_unless(self, before: tuple[str, str]) -> bool:
+        after = self._texts()
+        if after == before and self.password_path.exists() and self.acl_path.exists():
+            return False
+        write_private(self.password_path, after[0])
+        write_private(self.acl_path, after[1])
+        return True
 
 
-def password_hash(password: str) -> str:
-    """A password as Mosquitto 2 keeps it: `$7$rounds$salt$hash`.
+def _rules_of(service: ServiceUser) -> list[str]:
+    return [*(f"topic read {one}" for one in service.reads), *(f"topic write {one}" for one in service.writes)]
 
-    Source: mosquitto_passwd(1); PBKDF2 with SHA-512, base64.
-    """
-    salt = secrets.token_bytes(_SALT_BYTES)
-    derived = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _ROUNDS, _HASH_BYTES)
-    return f"$7${_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(derived).decode()}"
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

@@ -1,17 +1,16 @@
-"""The real servers as one: how each is started, what the app must know of them, and whom the MQTT broker lets in."""
+"""The real servers as one: how each is started, and what the app must know of them."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from ops.child import ChildSpec
-from ops.credentials import device_token, fleet_secret
 from ops.embedded.ports import LOOPBACK
+from ops.registering import TOKENS_FILE
 from ops.stack.kafka_cluster import KafkaCluster
 from ops.stack.mariadb import MariaDbServer
-from ops.stack.mosquitto import BRIDGE_USER, MosquittoServer
+from ops.stack.mosquitto import BRIDGE_USER, DISPATCHER_USER, MosquittoServer
 from ops.stack.ports import KAFKA_NODES, StackPorts
 from ops.stack.redis import RedisServer
 
@@ -44,21 +43,20 @@ class RealServers:
             "WATTAWAY_MQTT_USERNAME": BRIDGE_USER,
             "WATTAWAY_MQTT_PASSWORD": self.mosquitto.bridge_password,
             "WATTAWAY_MQTT_CLIENT_ID": BRIDGE_USER,
+            "WATTAWAY_MQTT_DISPATCHER_USERNAME": DISPATCHER_USER,
+            "WATTAWAY_MQTT_DISPATCHER_PASSWORD": self.mosquitto.dispatcher_password,
+            "WATTAWAY_MQTT_DISPATCHER_CLIENT_ID": DISPATCHER_USER,
             "WATTAWAY_KAFKA_BOOTSTRAP": ",".join(f"{LOOPBACK}:{port}" for port in self.ports.kafka),
             "WATTAWAY_KAFKA_REPLICATION": str(KAFKA_NODES),
             "WATTAWAY_DATABASE_URL": self.mariadb.url,
             "WATTAWAY_REDIS_URL": self.redis.url,
+            **self.mosquitto.settings,
         }
-
-    def admit_devices(self, device_ids: Iterable[str]) -> None:
-        """Let devices connect with the tokens that the data dir's fleet secret gives them."""
-        secret = fleet_secret(self.data_dir)
-        self.mosquitto.admit_devices({device_id: device_token(secret, device_id) for device_id in device_ids})
 
     def erase(self) -> None:
         """Delete what the servers keep; none of them may run."""
         self.mariadb.erase()
         for name in ("mariadb", "redis", "mosquitto", "logs", *(spec.name for spec in self.kafka.specs())):
             shutil.rmtree(self.data_dir / name, ignore_errors=True)
-        for name in ("env", "fleet.secret", "kafka.cluster-id"):
+        for name in ("env", "master.secret", TOKENS_FILE, "kafka.cluster-id"):
             (self.data_dir / name).unlink(missing_ok=True)

@@ -24,7 +24,6 @@ from domain.events import (
     ReadingRecorded,
 )
 from domain.wire import MAX_PAYLOAD_BYTES, WireReading, encode_data, encode_status
-from ops.credentials import device_token, fleet_secret
 from ops.embedded.ports import free_ports
 from tests.bridge_run import (
     BOOT,
@@ -185,7 +184,7 @@ async def test_a_start_with_an_account_that_may_not_listen_names_what_is_denied(
     world = embedded_world
     mqtt, kafka = bridge_servers(world, world.settings.mqtt_port)
     async with a_socket(world) as known:
-        token = device_token(fleet_secret(world.settings.data_dir), known.device_id)
+        token = world.servers.admit([known.device_id])[known.device_id]
         as_socket = replace(mqtt, username=known.device_id, password=token, client_id=known.device_id)
         with pytest.raises(SettingInvalid, match=r"does not grant .* devices/\+/data, devices/\+/status at QoS 1"):
             await _start(as_socket, kafka)

@@ -35,8 +35,10 @@ async def _describe(world: World) -> tuple[int, int, dict[str, str]]:
     """Partitions, replicas and configuration of the topic."""
     async with _admin(world) as admin:
         (topic,) = await admin.describe_topics([_name(world)])
-        (response,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, _name(world))])
-        configs = {entry[0]: entry[1] for entry in response.resources[0][4]}
+        configs: dict[str, str] = {}
+        while not configs:  # another broker of the cluster may hear of a fresh topic a moment later
+            (response,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, _name(world))])
+            configs = {entry[0]: entry[1] for entry in response.resources[0][4]}
         return len(topic["partitions"]), len(topic["partitions"][0]["replicas"]), configs
 
 

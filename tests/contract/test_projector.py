@@ -17,7 +17,7 @@ from domain.events import dead_letter
 from projections.app import ProjectorOptions, redis_client, run_projector
 from projections.dialect import write_engine
 from projections.folds import PROJECTED_TOPICS
-from projections.log_consumer import LogSource
+from projections.log_consumer import LogConsumer, LogSource
 from projections.rebuild import RebuildRunning, rebuild
 from projections.schema import migrate
 from projections.topic_ids import describe_topics
@@ -197,6 +197,28 @@ async def test_two_projectors_share_the_log_and_one_takes_over_from_the_other(wo
         await until_there(world, 180)
         found = await checked(world)
     assert found.ok, str(found)
+
+
+async def test_who_takes_over_bears_that_the_one_before_still_moves_on(
+    embedded_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, moved = embedded_world, 60
+    await append(world, [reading(world.device_id(), 0)])
+    async with running(world):
+        await until_there(world, 1)
+    read_positions = LogConsumer._read_positions
+
+    def read_late(self: LogConsumer, *args: Any) -> Any:
+        # As if another projector had written these and the positions just now.
+        asyncio.run(append(world, [reading(world.device_id(), 1 + seq) for seq in range(moved)]))
+        asyncio.run(spoil(world, f"UPDATE consumer_positions SET next_offset = {1 + moved} WHERE next_offset = 1"))
+        monkeypatch.undo()
+        return read_positions(self, *args)
+
+    monkeypatch.setattr(LogConsumer, "_read_positions", read_late)
+    async with running(world):
+        await append(world, [reading(world.device_id(), 1 + moved)])
+        await until_there(world, 2)
 
 
 async def test_a_rebuild_swaps_in_under_a_running_projector(world: World) -> None:

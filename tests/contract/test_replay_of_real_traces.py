@@ -21,6 +21,7 @@ from sqlalchemy import create_engine, select
 from ops.figures import scrape
 from ops.wiring import migrate
 from projections.tables import read_model
+from tests.owner import owner_headers
 from tests.servers import World
 
 _ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ def _replay(world: World, path: Path, *options: str) -> subprocess.CompletedProc
     return subprocess.run(
         [sys.executable, "-m", "ops.cli", "replay", str(path), *options],
         cwd=_ROOT,
-        env={**os.environ, **world.env},
+        env={**os.environ, **world.broker_env},
         capture_output=True,
         text=True,
         timeout=120,
@@ -82,9 +83,9 @@ def _stored_instants(world: World) -> dict[str, list[int]]:
     return {device_id: sorted(instants) for device_id, instants in found.items()}
 
 
-def _day_energy_wh(world: World, device_id: str, day: str) -> float:
+def _day_energy_wh(world: World, device_id: str, day: str, headers: dict[str, str]) -> float:
     url = f"http://127.0.0.1:{world.settings.api_port}/api/v1/devices/{device_id}/daily?from={day}&to={day}"
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as answer:
         (item,) = json.load(answer)["items"]
     assert item["day"] == day
     return float(item["energy_wh"])
@@ -97,7 +98,6 @@ def test_a_real_day_arrives_whole_with_its_gaps_and_its_energy(world: World) -> 
     for row in _rows(DAY_FILE):
         instants[row["device_id"]].append(int(datetime.fromisoformat(row["ts"]).timestamp() * 1000))
         energy_wh[row["device_id"]] += float(row["wh"])
-    world.servers.admit(instants)
     _start(world, "bridge", "projector", "api")
 
     done = _replay(world, DAY_FILE, "--speed", "max")
@@ -105,13 +105,13 @@ def test_a_real_day_arrives_whole_with_its_gaps_and_its_energy(world: World) -> 
     _wait_until_projected(world, sum(map(len, instants.values())))
 
     assert _stored_instants(world) == instants
+    headers = owner_headers(world, instants)
     for device_id, expected_wh in energy_wh.items():
-        assert _day_energy_wh(world, device_id, "2012-06-15") == pytest.approx(expected_wh, rel=0.02, abs=0.5)
+        assert _day_energy_wh(world, device_id, "2012-06-15", headers) == pytest.approx(expected_wh, rel=0.02, abs=0.5)
 
 
 def test_replaying_twice_changes_nothing_and_a_bad_line_only_itself(world: World, tmp_path: Path) -> None:
     kettle, lamp = world.device_id("kettle"), world.device_id("lamp")
-    world.servers.admit([kettle, lamp])
     lines = ["ts,device_id,power_w,wh,comment"]
     lines += [f"{1_760_000_000 + 10 * n},{(kettle, lamp)[n % 2]},{n % 50},0.5,x" for n in range(400)]
     path = tmp_path / "trace.csv"

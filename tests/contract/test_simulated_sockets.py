@@ -24,13 +24,12 @@ from domain.wire import (
     parse_device_topic,
     receipts_topic,
 )
-from ops.credentials import device_token, fleet_secret
+from ops.service_users import mqtt_password
 from ops.simulator.fleet import Fleet, SimulationPlan, device_kinds
 from ops.simulator.mqtt_client import MqttClient, connect
 from ops.simulator.mqtt_login import Login, MqttClosed, MqttRefused
 from ops.simulator.mqtt_packets import Message, encode_text
 from ops.simulator.socket_device import Endpoint, LinkTiming, SocketDevice, Tally
-from ops.wiring import mqtt_password
 from tests.servers import World
 
 QUICK = LinkTiming(
@@ -99,7 +98,7 @@ async def _connect_in_time(login: Login, on_message: Callable[[Message], None]) 
 
 
 def _token(world: World, device_id: str) -> str:
-    return device_token(fleet_secret(world.settings.data_dir), device_id)
+    return world.servers.admit([device_id])[device_id]
 
 
 def _endpoint(world: World) -> Endpoint:
@@ -109,7 +108,6 @@ def _endpoint(world: World) -> Endpoint:
 @asynccontextmanager
 async def _socket(world: World, *, lists_only: bool = False) -> AsyncIterator[SocketDevice]:
     device_id = world.device_id()
-    world.servers.admit([device_id])
     device = SocketDevice(
         device_id,
         token=_token(world, device_id),
@@ -129,8 +127,8 @@ async def _socket(world: World, *, lists_only: bool = False) -> AsyncIterator[So
 
 
 def _fleet(world: World, plan: SimulationPlan, energy_mwh: dict[str, int] | None = None) -> Fleet:
-    world.servers.admit(device_id for device_id, _kind in device_kinds(plan))
-    return Fleet(plan, _endpoint(world), lambda device_id: _token(world, device_id), energy_mwh=energy_mwh)
+    tokens = world.servers.admit(device_id for device_id, _kind in device_kinds(plan))
+    return Fleet(plan, _endpoint(world), tokens.__getitem__, energy_mwh=energy_mwh)
 
 
 async def _until(holds: Callable[[], bool], within_s: float = 20) -> None:

@@ -25,7 +25,7 @@ def _simulate(world: World, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ops.cli", "simulate", *options],
         cwd=_ROOT,
-        env={**os.environ, **world.env},
+        env={**os.environ, **world.broker_env},
         capture_output=True,
         text=True,
         timeout=100,
@@ -45,7 +45,6 @@ def _stored(world: World) -> int:
 def test_every_simulated_reading_is_receipted_stored_once_and_visible(world: World) -> None:
     prefix = f"sim{world.marker}"
     device_ids = [device_id for device_id, _kind in device_kinds(SimulationPlan(9, id_prefix=prefix))]
-    world.servers.admit(device_ids)
     migrate(world.settings)
     for role in ("bridge", "projector"):
         world.start_role(role)
@@ -70,7 +69,7 @@ def test_sockets_that_are_not_let_in_are_named_and_the_exit_code_says_so(embedde
     done = subprocess.run(
         [sys.executable, "-m", "ops.cli", "simulate", "1", "--interval", "0.01", "--readings", "2", "--drain", "0.5"],
         cwd=_ROOT,
-        env={**os.environ, **embedded_world.env, **nobody},
+        env={**os.environ, **embedded_world.broker_env, **nobody},
         capture_output=True,
         text=True,
         timeout=60,

@@ -21,10 +21,11 @@ from projections.folds import fold_records
 from projections.partitions import add_partitions
 from projections.positions import check_topic_ids, read_positions
 from projections.recompute import recompute_closed
-from projections.rollups import QUARTER_MS, fold_buckets
+from projections.rollups import QUARTER_MS
 from projections.schema import check_schema, create_generation, migrate
 from projections.store import DeviceRefTaken, Store
 from projections.tables import device_ref_of, read_model
+from tests.plain_buckets import fold_buckets
 from tests.projection_records import (
     GROUP,
     READINGS,

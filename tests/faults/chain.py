@@ -11,16 +11,20 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
 from redis import Redis
 
+from domain.lifecycle.cause import system_cause
+from ops.application import open_application
 from ops.child import Child
 from ops.embedded.ports import free_ports
 from ops.wiring import migrate
 from tests.faults.fleet import Load, ReadingId
 from tests.faults.oracle import held_ids, judge_log, judge_read_models
+from tests.owner import owner_headers
 from tests.servers import World
 
 _LOG_LINES = 40
@@ -36,6 +40,7 @@ class Chain:
         self._roles: dict[str, Child] = {}
         self._receipted: set[ReadingId] = set()
         self._reordered = False
+        self._headers: dict[str, str] | None = None
 
     @property
     def _reordering(self) -> tuple[str, ...]:
@@ -110,9 +115,17 @@ class Chain:
         self._roles[name].signal(signal.SIGCONT)
 
     def wait_for_end(self, name: str, *, within_s: float) -> int | None:
-        """The exit code of a role that ends by itself."""
-        assert self._roles[name].wait(within_s), f"{name} still runs after {within_s:g} s"
+        """The exit code of a role that ends by itself; decisions are made meanwhile."""
+        deadline = time.monotonic() + within_s
+        while not self._roles[name].wait(0.1):
+            assert time.monotonic() < deadline, f"{name} still runs after {within_s:g} s"
+            self.decide()
         return self._roles[name].exit_code()
+
+    def decide(self) -> None:
+        """Something that ends up in the log if a relay runs: a tenant more."""
+        with open_application(self.world.settings) as application:
+            application.tenancy.found(system_cause("test", datetime.now(UTC)), name="One more", owner_id=None)
 
     def log_of(self, name: str) -> str:
         """What a role has said."""
@@ -145,10 +158,12 @@ class Chain:
     # --- views and answers ------------------------------------------------------------------------------
 
     def latest(self, device_ids: Sequence[str]) -> dict[str, int]:
-        """What the API says is the newest `seq` of each device; every one must be known."""
+        """What the API says is the newest `seq` of each device, the same ones each time; every one must be known."""
         query = urlencode([("device", device_id) for device_id in device_ids])
         url = f"http://127.0.0.1:{self.world.settings.api_port}/api/v1/latest?{query}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        if self._headers is None:
+            self._headers = owner_headers(self.world, device_ids)
+        with urllib.request.urlopen(urllib.request.Request(url, headers=self._headers), timeout=10) as answer:
             said = json.load(answer)
         assert said["missing"] == [], said["missing"]
         return {item["device_id"]: item["seq"] for item in said["items"]}

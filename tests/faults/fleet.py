@@ -6,13 +6,11 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from ops.credentials import device_token, fleet_secret
 from ops.simulator.fleet import Fleet, SimulationPlan, SimulationReport, device_kinds
 from ops.simulator.socket_device import Endpoint, LinkTiming, Tally
 from tests.servers import World
@@ -46,16 +44,14 @@ class Load:
             timing=_IMPATIENT,
         )
         settings = world.settings
-        secret = fleet_secret(settings.data_dir)
         self._endpoint = Endpoint(settings.mqtt_host, settings.mqtt_port)
-        self._token_of: Callable[[str], str] = lambda device_id: device_token(secret, device_id)
         self._plan = plan
         self._boots = {device_id: secrets.token_hex(4) for device_id, _ in device_kinds(plan)}
         self._thread = threading.Thread(target=self._run, name="load")
         self._fleet: Fleet | None = None
         self._begun = threading.Event()
         self._report: SimulationReport | None = None
-        world.servers.admit(self._boots)
+        self._tokens = world.servers.admit(self._boots)
 
     @property
     def device_ids(self) -> list[str]:
@@ -106,6 +102,6 @@ class Load:
 
     async def _simulate(self) -> SimulationReport:
         self._loop = asyncio.get_running_loop()
-        self._fleet = Fleet(self._plan, self._endpoint, self._token_of, boot_of=self._boots.__getitem__)
+        self._fleet = Fleet(self._plan, self._endpoint, self._tokens.__getitem__, boot_of=self._boots.__getitem__)
         self._begun.set()
         return await self._fleet.run()

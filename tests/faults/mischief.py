@@ -13,7 +13,6 @@ from aiokafka import AIOKafkaProducer
 
 from domain.events import READINGS_TOPIC
 from domain.wire import data_topic
-from ops.credentials import device_token, fleet_secret
 from ops.simulator.mqtt_client import connect
 from ops.simulator.mqtt_login import Login
 from ops.simulator.mqtt_packets import encode_text
@@ -84,9 +83,7 @@ def _poison(boot: str, now_ms: int) -> Iterator[bytes]:
 
 async def _publish(world: World, device_id: str, payloads: Sequence[bytes]) -> None:
     """Return once the broker has taken all of them."""
-    world.servers.admit([device_id])
-    settings = world.settings
-    token = device_token(fleet_secret(settings.data_dir), device_id)
+    settings, token = world.settings, world.servers.admit([device_id])[device_id]
     login = Login(settings.mqtt_host, settings.mqtt_port, client_id=device_id, username=device_id, password=token)
     client = await connect(login)
     topic = encode_text(data_topic(device_id))

@@ -16,7 +16,15 @@ _PROJECTIONS = Path(__file__).parents[2] / "projections"
 pytestmark = pytest.mark.faults
 
 # In their order; a test below finds one that is missing here.
-STEPS = ("positions moved", "readings written", "buckets marked", "rows written", "committed", "views written")
+STEPS = (
+    "positions moved",
+    "readings written",
+    "buckets marked",
+    "decisions written",
+    "rows written",
+    "committed",
+    "views written",
+)
 
 
 def test_no_step_of_the_projector_is_left_out() -> None:
@@ -25,6 +33,7 @@ def test_no_step_of_the_projector_is_left_out() -> None:
 
 
 def test_every_reading_counts_once_when_the_projector_is_killed_between_any_two_steps(chain: Chain) -> None:
+    chain.start("relay")
     chain.kill9("projector")
     with chain.under_load() as load:
         for step in STEPS:
@@ -36,6 +45,7 @@ def test_every_reading_counts_once_when_the_projector_is_killed_between_any_two_
     chain.judge()
 
 
+@pytest.mark.long_on_stack
 def test_projectors_that_come_and_go_shift_the_partitions_and_nothing_is_lost(chain: Chain) -> None:
     with chain.under_load() as load:
         chain.start_another_projector("projector-2")

@@ -28,7 +28,7 @@ class Up:
         self.data_dir = folder / "data"
         self._output = folder / "output"
         names = ("MQTT_PORT", "EMBEDDED_NATS_PORT", "EMBEDDED_KAFKA_CONTROLLER_PORT", "BRIDGE_METRICS_PORT")
-        names += ("PROJECTOR_METRICS_PORT", "API_PORT", "KAFKA")
+        names += ("PROJECTOR_METRICS_PORT", "RELAY_METRICS_PORT", "DISPATCHER_METRICS_PORT", "API_PORT", "KAFKA")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._env = {f"WATTAWAY_{name}": str(port) for name, port in self.ports.items() if name != "KAFKA"}
         self._env |= {"WATTAWAY_KAFKA_BOOTSTRAP": f"{LOOPBACK}:{self.ports['KAFKA']}"}
@@ -112,7 +112,18 @@ def test_killed_children_come_back_and_ctrl_c_leaves_nothing_behind(up: Up) -> N
     up.start("--simulate", "3")
     up.until_it_runs()
     before = up.children()
-    assert set(before) == {"nats", "kafka", "valkey", "device-auth", "bridge", "projector", "api", "simulator"}
+    assert set(before) == {
+        "nats",
+        "kafka",
+        "valkey",
+        "device-auth",
+        "bridge",
+        "projector",
+        "relay",
+        "dispatcher",
+        "api",
+        "simulator",
+    }
     for name in ("bridge", "valkey", "nats"):
         before[name].kill()
     up.until(
@@ -150,4 +161,13 @@ def test_after_kill_9_nothing_is_orphaned_and_the_next_start_has_the_data(up: Up
     assert up.records_in_the_log() >= kept
     assert up.ends(120) == 0, up.output()
     assert re.search(r"outstanding\s*│\s*0", up.output())
+    up.nothing_is_left()
+
+
+def test_real_firmwares_run_beside_the_engine_and_end_with_it(up: Up) -> None:
+    up.start("--firmware", "5", "--duration", "12")
+    up.until_it_runs()
+    up.until(lambda: up.records_in_the_log() >= 15)
+    assert up.ends(120) == 0, up.output()
+    assert "5 firmwares ran; 0 restarts, 0 crashes" in up.output()
     up.nothing_is_left()

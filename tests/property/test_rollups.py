@@ -21,10 +21,11 @@ from projections.days import day_of
 from projections.dialect import insert_new, write_engine
 from projections.folds import fold_records
 from projections.recompute import recompute_closed
-from projections.rollups import bucket_rows, fold_buckets
+from projections.rollups import bucket_rows
 from projections.schema import create_generation
 from projections.store import Store
 from projections.tables import device_ref_of, read_model
+from tests.plain_buckets import fold_buckets
 from tests.projection_records import GROUP, READINGS, MovableClock, begun, dump, reading, stored
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -19,7 +19,7 @@ from ops.stack.mosquitto import mosquitto_options
 from ops.stack.ports import KAFKA_NODES, StackPorts
 
 _ROOT = Path(__file__).parents[2]
-_PASSWORDS = {f"WATTAWAY_{name}_PASSWORD": "x" * 16 for name in ("DATABASE", "REDIS", "MQTT")}
+_PASSWORDS = {f"WATTAWAY_{name}_PASSWORD": "x" * 16 for name in ("DATABASE", "REDIS", "MQTT", "MQTT_DISPATCHER")}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_it_publishes_on_loopback_only_and_on_the_ports_of_the_stack(compose: di
 def test_its_mosquitto_has_the_options_of_the_stack(compose: dict[str, Any]) -> None:
     theirs = compose["configs"]["mosquitto"]["content"].splitlines()
     ours = mosquitto_options(Path("/accounts"), 1883).splitlines()
-    places = ("listener", "pid_file", "persistence_location", "user")
+    places = ("listener", "persistence_location", "user")
     assert _without(theirs, places) == _without(ours, places)
 
 
@@ -90,7 +90,7 @@ def _variable(name: str) -> str:
 
 def test_its_roles_get_only_settings_that_exist(compose: dict[str, Any]) -> None:
     known = {f"WATTAWAY_{name.upper()}" for name in Settings.model_fields}
-    for role in ("bridge", "projector", "api", "migrate", "accounts"):
+    for role in ("bridge", "projector", "relay", "dispatcher", "broker-accounts", "api", "migrate", "accounts"):
         assert set(compose["services"][role]["environment"]) <= known
 
 

@@ -12,7 +12,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from ops.credentials import device_token, fleet_secret
 from ops.embedded.nats import mqtt_lets_in
 from ops.settings import Settings
 from ops.simulator.mqtt_client import MqttClient, connect
@@ -26,21 +25,20 @@ pytestmark = pytest.mark.stack
 def test_an_admitted_device_gets_in_without_a_restart_and_only_with_its_token(stack_world: World) -> None:
     settings = stack_world.settings
     address = (settings.mqtt_host, settings.mqtt_port)
-    secret = fleet_secret(settings.data_dir)
     device, other = stack_world.device_id("one"), stack_world.device_id("other")
-    assert not mqtt_lets_in(address, device, device_token(secret, device), client_id=device)
+    assert not mqtt_lets_in(address, device, "0" * 64, client_id=device)
 
-    stack_world.servers.admit([device])
+    token = stack_world.servers.admit([device])[device]
 
-    assert mqtt_lets_in(address, device, device_token(secret, device), client_id=device)
-    assert not mqtt_lets_in(address, device, device_token(secret, other), client_id=device)
+    assert mqtt_lets_in(address, device, token, client_id=device)
+    assert not mqtt_lets_in(address, device, "0" * 64, client_id=device)
     assert not mqtt_lets_in(address, device, "", client_id=device)
-    assert not mqtt_lets_in(address, other, device_token(secret, other), client_id=other)
+    assert not mqtt_lets_in(address, other, token, client_id=other)
 
 
 async def test_a_device_reaches_its_own_topics_only(stack_world: World) -> None:
     one, other = stack_world.device_id("one"), stack_world.device_id("other")
-    stack_world.servers.admit([one, other])
+    tokens = stack_world.servers.admit([one, other])
     heard: list[tuple[str, bytes]] = []
     done = asyncio.Event()
 
@@ -53,7 +51,7 @@ async def test_a_device_reaches_its_own_topics_only(stack_world: World) -> None:
     settings = stack_world.settings
     bridge = await _connect(settings, settings.mqtt_username, settings.mqtt_password.get_secret_value(), listen)
     await bridge.subscribe([("devices/+/data", 1), ("devices/+/status", 1)])
-    token = device_token(fleet_secret(settings.data_dir), one)
+    token = tokens[one]
     for topic in (f"devices/{other}/data", f"devices/{other}/status", f"devices/{one}/receipts", "devices/data"):
         forger = await _connect(settings, one, token)
         forger.publish(encode_text(topic), b"forged")
@@ -69,7 +67,7 @@ async def test_a_device_reaches_its_own_topics_only(stack_world: World) -> None:
 
 async def test_a_device_hears_only_its_own_receipts(stack_world: World) -> None:
     one, other = stack_world.device_id("one"), stack_world.device_id("other")
-    stack_world.servers.admit([one, other])
+    tokens = stack_world.servers.admit([one, other])
     heard: list[str] = []
     done = asyncio.Event()
 
@@ -78,7 +76,7 @@ async def test_a_device_hears_only_its_own_receipts(stack_world: World) -> None:
         done.set()
 
     settings = stack_world.settings
-    device = await _connect(settings, one, device_token(fleet_secret(settings.data_dir), one), listen)
+    device = await _connect(settings, one, tokens[one], listen)
     await device.subscribe([("devices/+/receipts", 0), (f"devices/{other}/receipts", 0), ("#", 0)])
     bridge = await _connect(settings, settings.mqtt_username, settings.mqtt_password.get_secret_value())
     for device_id in (other, one):

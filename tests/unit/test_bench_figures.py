@@ -114,6 +114,6 @@ async def test_http_load_counts_every_request_and_times_it_from_when_it_was_due(
     async with server:
         port = server.sockets[0].getsockname()[1]
         paths = ["/quick", "/slow", "/chunked", "/absent"]
-        run = await get_at_rate("127.0.0.1", port, paths, rate_per_s=400, seconds=0.5)
+        run = await get_at_rate("127.0.0.1", port, paths, token="wat_0", rate_per_s=400, seconds=0.5)
     assert (len(run.latencies_ms), run.failures) == (150, 50)
     assert sum(latency >= 49 for latency in run.latencies_ms) >= 50

@@ -9,15 +9,21 @@ from typing import Any
 import nkeys
 import pytest
 
-from ops.credentials import device_token
-from ops.device_auth import Issuer, Policy
+from domain.lifecycle.access import KnownDevice
+from domain.lifecycle.tokens import device_token_hashes
+from ops.device_auth import Issuer, Policy, Request, read_request
+from ops.service_users import bridge_user
 
-SECRET = bytes(range(32))
-POLICY = Policy(SECRET, "bridge", "the bridge's password")
+TOKENS = {"d1": "1" * 64, "d2": "2" * 64}
+DEVICES = {
+    device_id: KnownDevice(device_id, "t", "", *device_token_hashes(token)) for device_id, token in TOKENS.items()
+}
+POLICY = Policy(DEVICES.get, [bridge_user("bridge", "the bridge's password")])
 KEY = nkeys.from_seed(bytearray(nkeys.encode_seed(bytes(32), prefix=nkeys.PREFIX_BYTE_ACCOUNT)))
 
 
-def request(user: str, password: str, client_id: str) -> bytes:
+def request(user: str, password: str, client_id: str) -> Request:
+    """As the broker asks."""
     claims = {
         "nats": {
             "user_nkey": "UKEY",
@@ -27,7 +33,7 @@ def request(user: str, password: str, client_id: str) -> bytes:
         }
     }
     body = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=")
-    return b"e30." + body + b".signature"
+    return read_request(b"e30." + body + b".signature")
 
 
 def opened(token: str) -> dict[str, Any]:
@@ -41,47 +47,47 @@ def opened(token: str) -> dict[str, Any]:
 
 
 def test_a_device_gets_its_own_topics_only() -> None:
-    granted = POLICY.permissions("d1", device_token(SECRET, "d1"), "d1")
+    granted = POLICY.grant("d1", TOKENS["d1"], "d1")
     assert granted is not None
-    assert granted["pub"]["allow"] == ["devices.d1.data", "devices.d1.status"]
-    assert granted["sub"]["allow"][:2] == ["devices.d1.commands", "devices.d1.receipts"]
+    assert granted.permissions["pub"]["allow"] == ["devices.d1.data", "devices.d1.status"]
+    assert granted.permissions["sub"]["allow"][:2] == ["devices.d1.commands", "devices.d1.receipts"]
 
 
 @pytest.mark.parametrize(
     ("user", "password", "client_id"),
     [
-        ("d1", device_token(SECRET, "d2"), "d1"),
-        ("d1", device_token(SECRET, "d1"), "d2"),
-        ("d1", device_token(SECRET, "d1"), ""),
+        ("d1", TOKENS["d2"], "d1"),
+        ("d1", TOKENS["d1"], "d2"),
+        ("d1", TOKENS["d1"], ""),
         ("d1", "", "d1"),
         ("d1", "ü" * 64, "d1"),
         ("", "", ""),
-        ("d.1", device_token(SECRET, "d.1"), "d.1"),
-        ("*", device_token(SECRET, "*"), "*"),
-        (">", device_token(SECRET, ">"), ">"),
+        ("d.1", TOKENS["d1"], "d.1"),
+        ("*", TOKENS["d1"], "*"),
+        (">", TOKENS["d1"], ">"),
         ("bridge", "", "bridge"),
-        ("bridge", device_token(SECRET, "bridge"), "bridge"),
+        ("bridge", TOKENS["d1"], "bridge"),
     ],
 )
 def test_whoever_is_not_who_they_say_stays_out(user: str, password: str, client_id: str) -> None:
-    assert POLICY.permissions(user, password, client_id) is None
-    answer = opened(Issuer(KEY, "FLEET", POLICY).answer(request(user, password, client_id)).decode())
+    assert POLICY.grant(user, password, client_id) is None
+    answer = opened(Issuer(KEY, "FLEET").answer(request(user, password, client_id), None).decode())
     assert answer["nats"]["error"]
     assert "jwt" not in answer["nats"]
 
 
 def test_the_answer_is_signed_for_this_server_and_this_client() -> None:
-    issuer = Issuer(KEY, "FLEET", POLICY, now_s=lambda: 1_764_000_000.5)
-    answer = opened(issuer.answer(request("bridge", "the bridge's password", "any")).decode())
+    issuer, who = Issuer(KEY, "FLEET", now_s=lambda: 1_764_000_000.5), ("bridge", "the bridge's password", "any")
+    answer = opened(issuer.answer(request(*who), POLICY.grant(*who)).decode())
     assert (answer["aud"], answer["sub"], answer["iat"]) == ("NSERVER", "UKEY", 1_764_000_000)
     assert answer["iss"] == KEY.public_key.decode()
     user = opened(answer["nats"]["jwt"])
     assert (user["aud"], user["sub"], user["name"]) == ("FLEET", "UKEY", "bridge")
-    assert user["nats"]["pub"] == {"allow": ["devices.>"]}
+    assert user["nats"]["pub"] == {"allow": ["devices.*.receipts"]}
     assert user["nats"]["allowed_connection_types"] == ["MQTT"]
 
 
 @pytest.mark.parametrize("garbage", [b"", b"a.b", b"a.!!.c", b"e30.e30.x", b"e30.W10.x", b"\xff.\xff.\xff"])
 def test_a_request_that_is_none_is_refused(garbage: bytes) -> None:
     with pytest.raises(ValueError, match=r".*"):
-        Issuer(KEY, "FLEET", POLICY).answer(garbage)
+        read_request(garbage)

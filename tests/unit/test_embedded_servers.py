@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis import Redis
 
-from ops.credentials import bridge_password, device_token, fleet_secret
+from ops.credentials import bridge_password
 from ops.embedded.kafka import new_cluster_id
 from ops.embedded.nats import mqtt_lets_in
 from tests.servers import World
@@ -50,7 +50,7 @@ def test_only_the_right_token_with_the_right_client_id_gets_in(embedded_world: W
     settings = embedded_world.settings
     address = (settings.mqtt_host, settings.mqtt_port)
     device = embedded_world.device_id()
-    token = device_token(fleet_secret(settings.data_dir), device)
+    token = embedded_world.servers.admit([device])[device]
 
     assert mqtt_lets_in(address, "bridge", bridge_password(settings.data_dir))
     assert not mqtt_lets_in(address, "bridge", token)
@@ -58,7 +58,7 @@ def test_only_the_right_token_with_the_right_client_id_gets_in(embedded_world: W
     assert mqtt_lets_in(address, device, token, client_id=device)
     assert not mqtt_lets_in(address, device, token, client_id=f"{device}x")
     assert not mqtt_lets_in(address, f"{device}x", token, client_id=f"{device}x")
-    assert not mqtt_lets_in(address, "bad.id", device_token(fleet_secret(settings.data_dir), "bad.id"))
+    assert not mqtt_lets_in(address, "bad.id", token)
 
 
 def test_devices_get_in_again_after_the_broker_and_its_callout_were_killed(embedded_world: World) -> None:
@@ -68,7 +68,7 @@ def test_devices_get_in_again_after_the_broker_and_its_callout_were_killed(embed
     for name in ("mqtt", "device-auth"):
         embedded_world.servers.start(name)
     device = embedded_world.device_id()
-    token = device_token(fleet_secret(settings.data_dir), device)
+    token = embedded_world.servers.admit([device])[device]
     assert mqtt_lets_in((settings.mqtt_host, settings.mqtt_port), device, token, client_id=device)
 
 

@@ -11,6 +11,7 @@ import pytest
 from bridges.intake import Message
 from bridges.mqtt_packets import Publish
 from bridges.translation import Translated, Translator
+from domain.command_wire import decode_command, encode_command
 from domain.data_payload import decode_data
 from domain.errors import PayloadRejected
 from domain.events import DeadLettered, ReadingRecorded, decode_event
@@ -20,6 +21,7 @@ from domain.wire import (
     DeviceEventReport,
     PresenceReport,
     WireReading,
+    commands_topic,
     data_topic,
     decode_receipt,
     decode_status,
@@ -104,9 +106,20 @@ def test_a_receipt_reads_and_writes_as_in_the_example(example: dict[str, Any]) -
     assert example["topic"] == receipts_topic("d32131")
 
 
-@pytest.mark.parametrize("example", _named(COMMANDS))
-def test_a_command_holds_what_the_example_says(example: dict[str, Any]) -> None:
-    assert json.loads(payload_of(example)) == example["command"]
+@pytest.mark.parametrize("example", _named(COMMANDS, "command"))
+def test_a_command_reads_and_writes_as_in_the_example(example: dict[str, Any]) -> None:
+    command = decode_command(payload_of(example))
+    assert msgspec.to_builtins(command) == example["command"]
+    if not example.get("read_only"):
+        assert encode_command(command) == payload_of(example)
+    assert example["topic"] == commands_topic("d32131")
+
+
+@pytest.mark.parametrize("example", _named(COMMANDS, "reason"))
+def test_a_wrong_command_is_refused_for_the_reason_in_the_example(example: dict[str, Any]) -> None:
+    with pytest.raises(PayloadRejected) as refused:
+        decode_command(payload_of(example))
+    assert refused.value.reason == example["reason"]
 
 
 def test_a_reading_is_written_as_in_the_first_example() -> None:

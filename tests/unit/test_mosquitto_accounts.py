@@ -2,55 +2,73 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 
 import pytest
 
-from domain.errors import InvalidDeviceId, SettingInvalid
-from ops.stack.mosquitto_accounts import MosquittoAccounts, password_hash
+from domain.lifecycle.tokens import broker_hash, matches_broker_hash
+from ops.service_users import bridge_user
+from ops.stack.mosquitto_accounts import MosquittoAccounts
+
+BRIDGE = bridge_user("bridge", "b")
 
 
-def test_a_hash_is_the_salted_pbkdf2_that_mosquitto_computes() -> None:
-    empty, kind, rounds, salt, derived = password_hash("secret").split("$")
-    assert (empty, kind) == ("", "7")
-    assert len(base64.b64decode(salt)) == 12
-    expected = hashlib.pbkdf2_hmac("sha512", b"secret", base64.b64decode(salt), int(rounds))
-    assert base64.b64decode(derived) == expected
+@pytest.fixture
+def accounts(tmp_path: Path) -> MosquittoAccounts:
+    return MosquittoAccounts(tmp_path / "passwords", tmp_path / "acl")
 
 
-def test_equal_passwords_have_different_hashes() -> None:
-    assert password_hash("secret") != password_hash("secret")
+def same_files(accounts: MosquittoAccounts) -> MosquittoAccounts:
+    """As another process opens them."""
+    return MosquittoAccounts(accounts.password_path, accounts.acl_path)
 
 
-def test_a_change_keeps_what_another_process_has_written(tmp_path: Path) -> None:
-    first = MosquittoAccounts(tmp_path)
-    first.admit_bridge("bridge", "b")
-    first.admit_devices({"one": "1", "two": "2"})
-    second = MosquittoAccounts(tmp_path)
-    second.dismiss(["two"])
-    first.admit_devices({"three": "3"})
-    names = [line.split(":")[0] for line in second.password_path.read_text().splitlines()]
-    assert names == ["bridge", "one", "three"]
-    assert "user bridge\ntopic read devices/+/data\n" in second.acl_path.read_text()
-    assert second.device_count == 2
+def test_a_change_keeps_what_another_process_has_written(accounts: MosquittoAccounts) -> None:
+    other = same_files(accounts)
+    assert accounts.admit_services([BRIDGE])
+    assert other.admit_services([bridge_user("second", "s")])
+    assert accounts.keep_devices({"one": broker_hash("1"), "two": broker_hash("2")})
+    assert other.dismiss_services(["second"])
+    assert accounts.keep_devices({"one": broker_hash("1")})
+    assert accounts.device_ids == other.device_ids == {"one"}
+    acl = accounts.acl_path.read_text()
+    assert "user bridge\ntopic read devices/+/data\n" in acl
+    assert "second" not in acl + accounts.password_path.read_text()
 
 
-def test_the_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
-    accounts = MosquittoAccounts(tmp_path)
-    accounts.admit_devices({"one": "1"})
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+def test_what_is_so_already_is_not_written_again(accounts: MosquittoAccounts) -> None:
+    devices = {"one": broker_hash("1")}
+    accounts.admit_services([BRIDGE])
+    accounts.keep_devices(devices)
+    before = accounts.password_path.stat().st_ino
+    assert not same_files(accounts).admit_services([BRIDGE])
+    assert not same_files(accounts).keep_devices(devices)
+    assert accounts.password_path.stat().st_ino == before
 
 
-def test_a_device_cannot_take_the_bridges_name(tmp_path: Path) -> None:
-    accounts = MosquittoAccounts(tmp_path)
-    accounts.admit_bridge("bridge", "b")
-    with pytest.raises(SettingInvalid, match="bridge"):
-        accounts.admit_devices({"bridge": "1"})
+def test_a_roles_new_password_replaces_the_old_one(accounts: MosquittoAccounts) -> None:
+    accounts.admit_services([BRIDGE])
+    assert accounts.admit_services([bridge_user("bridge", "new")])
+    (line,) = accounts.password_path.read_text().splitlines()
+    assert matches_broker_hash("new", line.removeprefix("bridge:"))
 
 
-@pytest.mark.parametrize("device_id", ["a:b", "a\nb", "#", "+", ""])
-def test_a_name_that_would_break_the_files_is_refused(tmp_path: Path, device_id: str) -> None:
-    with pytest.raises(InvalidDeviceId):
-        MosquittoAccounts(tmp_path).admit_devices({device_id: "1"})
+def test_a_file_that_is_gone_comes_back(accounts: MosquittoAccounts) -> None:
+    accounts.keep_devices({"one": broker_hash("1")})
+    accounts.acl_path.unlink()
+    assert accounts.keep_devices({"one": broker_hash("1")})
+    assert "pattern write devices/%u/data" in accounts.acl_path.read_text()
+
+
+def test_the_files_are_readable_by_their_owner_alone(accounts: MosquittoAccounts) -> None:
+    accounts.keep_devices({"one": broker_hash("1")})
+    for path in (accounts.password_path, accounts.acl_path):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_device_called_like_a_role_stays_out(accounts: MosquittoAccounts) -> None:
+    accounts.admit_services([BRIDGE])
+    accounts.keep_devices({"bridge": broker_hash("1"), "one": broker_hash("1")})
+    passwords = dict(line.split(":", 1) for line in accounts.password_path.read_text().splitlines())
+    assert accounts.device_ids == {"one"}
+    assert matches_broker_hash("b", passwords["bridge"])

@@ -103,7 +103,8 @@ def test_a_misspelt_setting_in_a_file_is_told_too(tmp_path: Path) -> None:
 def test_an_unknown_role_names_the_known_ones(tmp_path: Path) -> None:
     told = wattaway(tmp_path, "run", "brigde")
     assert told.returncode == 2
-    assert "api, bridge, device-auth, projector" in told.stderr
+    for role in ("api", "bridge", "broker-accounts", "device-auth", "dispatcher", "projector", "relay"):
+        assert role in told.stderr
 
 
 def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:

@@ -39,8 +39,14 @@ async def test_servers_topics_and_lag_are_told(embedded_world: World) -> None:
     (readings,) = status.topics
     assert (readings.name, readings.partitions, readings.records, readings.lag) == (topic, 3, 12, 7)
     assert await projection_lag(settings) == 7
-    assert {check.name for check in status.checks if not check.answers} == {"bridge", "projector", "api"}
-    assert status.counts == {"devices": 0, "dead letters": 0, "devices online": 0}
+    assert {check.name for check in status.checks if not check.answers} == {
+        "bridge",
+        "projector",
+        "relay",
+        "dispatcher",
+        "api",
+    }
+    assert status.counts == {"devices": 0, "dead letters": 0, "events to relay": 0, "devices online": 0}
 
 
 async def test_what_is_out_of_reach_is_said_and_the_rest_is_told(embedded_world: World) -> None:

@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from selenium.webdriver import Chrome
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.contract.api.conftest import NOW_MS
 from tests.contract.api.corner import ApiCorner, reading
+from tests.web.screen import CHART, CONTRAST, NAMELESS, Screen
 
 pytestmark = pytest.mark.web
 
 HOSTILE = '<img src=x onerror="document.title=1">'
-
-
-class Screen:
-    """The page, asked from a thread so that the API goes on meanwhile."""
-
-    def __init__(self, browser: Chrome, api: ApiCorner) -> None:
-        self._browser = browser
-        self._api = api
-
-    async def open(self, path: str = "/") -> None:
-        await asyncio.to_thread(self._browser.get, self._api.base_url + path)
-
-    async def run(self, script: str, *arguments: Any) -> Any:
-        return await asyncio.to_thread(self._browser.execute_script, script, *arguments)
-
-    async def until(self, script: str, *arguments: Any) -> Any:
-        """The first truthy result of the script."""
-
-        def ask(browser: Chrome) -> Any:
-            return browser.execute_script(f"return {script}", *arguments)
-
-        wait = WebDriverWait(self._browser, 20, poll_frequency=0.05)
-        return await asyncio.to_thread(wait.until, ask, f"never true: {script}")
-
-    async def act(self, selector: str, deed: Callable[[WebElement], Any]) -> Any:
-        return await asyncio.to_thread(lambda: deed(self._browser.find_element(By.CSS_SELECTOR, selector)))
-
-    async def click(self, selector: str) -> None:
-        await self.act(selector, lambda element: element.click())
-
-    async def emulate(self, command: str, **parameters: Any) -> None:
-        await asyncio.to_thread(self._browser.execute_cdp_cmd, command, parameters)
-
-    async def complaints(self) -> list[str]:
-        log = await asyncio.to_thread(self._browser.get_log, "browser")  # type: ignore[no-untyped-call]
-        return [entry["message"] for entry in log]
 
 
 @pytest.fixture
@@ -69,7 +28,7 @@ async def screen(browser: Chrome, api: ApiCorner) -> Screen:
         api.add_readings(name, rows)
         await api.show_latest(name)
     page = Screen(browser, api)
-    await page.open()
+    await page.sign_in(api.owner)
     await page.until("document.getElementById('link').dataset.state === 'live'")
     await page.until("document.querySelectorAll('.socket').length === 3")
     return page
@@ -87,35 +46,9 @@ WATCH_AND_CUT = """
 window.seen = [];
 const link = document.getElementById('link');
 new MutationObserver(() => seen.push(link.dataset.state)).observe(link, { attributes: true });
-live.socket.close();
+(await import("/page/app.js")).live.socket.close();
 """
 ORIGINS = "return [...new Set(performance.getEntriesByType('resource').map((e) => new URL(e.name).host))]"
-NAMELESS = """return [...document.querySelectorAll('button, input, select, a, svg[role=img]')]
-  .filter((e) => !(e.textContent.trim() || e.getAttribute('aria-label') || e.getAttribute('aria-labelledby')
-    || e.labels?.length))
-  .map((e) => e.outerHTML)"""
-# The contrast of every text with what is behind it, where it is below 4.5:1 (WCAG 2.2, 1.4.3).
-CONTRAST = """
-const light = (rgb) => rgb.map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-const luminance = (rgb) => { const [r, g, b] = light(rgb); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-const behind = (element) => {
-  for (let e = element; e; e = e.parentElement) {
-    const colour = parse(getComputedStyle(e).backgroundColor);
-    if (colour.length === 3 || colour[3] > 0) return colour.slice(0, 3);
-  }
-  return [255, 255, 255];
-};
-const texts = 'h1,h2,.label,.value,.name,.power,.relay,.facts,button,figcaption,td,th,a,.link';
-return [...document.querySelectorAll(texts)]
-  .filter((e) => e.offsetParent && e.textContent.trim())
-  .map((e) => {
-    const a = luminance(parse(getComputedStyle(e).color).slice(0, 3));
-    const b = luminance(behind(e));
-    return [e.className || e.tagName, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
-  })
-  .filter(([, ratio]) => ratio < 4.5);
-"""
 
 
 async def test_the_list_and_the_fleet_show_what_the_api_says_and_follow_the_feed(
@@ -126,6 +59,8 @@ async def test_the_list_and_the_fleet_show_what_the_api_says_and_follow_the_feed
     assert "2.09 kW" in await screen.run("return document.getElementById('fleet-power').textContent")
     offline = await screen.run("return [...document.querySelectorAll('li.offline .name')].map(e => e.textContent)")
     assert offline == ["gone"]
+    api.add_device("new-one")
+    await api.get("devices")
     await api.publish("readings", [live_reading("kettle", 1, 42.5), live_reading("new-one", 1, 7)])
     assert await screen.until(f"{POWER_OF} === '42.5 W'", "kettle")
     assert await screen.until(f"{POWER_OF} === '7.0 W'", "new-one")
@@ -138,18 +73,18 @@ async def test_a_click_opens_the_chart_and_the_resolution_can_be_chosen(screen: 
     assert await screen.until("document.getElementById('detail-title').textContent === 'kettle'")
     await screen.until("document.querySelector('#chart path.line')")
     assert await screen.until("document.querySelector('#chart path.band')"), "24 h at 30 s are buckets"
-    coarse = await screen.run("return chart.points.length")
+    coarse = await screen.run(f"return {CHART}.points.length")
     await screen.click("[data-range='-1h']")
     await screen.click("[data-resolution='raw']")
-    await screen.until("chart.points.length > arguments[0]", coarse)
+    await screen.until(f"{CHART}.points.length > arguments[0]", coarse)
     assert (
         await screen.run("return document.querySelector('[data-resolution=raw]').getAttribute('aria-pressed')")
         == "true"
     )
-    before = await screen.run("return chart.points.length")
+    before = await screen.run(f"return {CHART}.points.length")
     await api.publish("readings", [live_reading("kettle", 9, 1234.5), live_reading("fridge", 9, 1)])
-    await screen.until("chart.points[chart.points.length - 1].mean === 1234.5")
-    assert abs(await screen.run("return chart.points.length") - before) <= 2
+    await screen.until(f"{CHART}.points.at(-1).mean === 1234.5")
+    assert abs(await screen.run(f"return {CHART}.points.length") - before) <= 2
     assert await screen.until("document.querySelectorAll('#days tr').length === 2")
 
 
@@ -162,7 +97,7 @@ async def test_text_from_a_device_is_never_markup(screen: Screen) -> None:
 
 async def test_everything_can_be_done_with_the_keyboard(screen: Screen) -> None:
     await screen.act("#sockets li:nth-child(1) .socket", lambda element: element.send_keys(Keys.ENTER))
-    await screen.until("chart.points.length > 0 && !document.getElementById('detail').hidden")
+    await screen.until(f"{CHART}.points.length > 0 && !document.getElementById('detail').hidden")
     assert await screen.run("return document.activeElement.id") == "detail-title"
     await screen.act("#chart", lambda element: element.send_keys(Keys.ARROW_LEFT))
     await screen.until("document.getElementById('chart-text').textContent.includes(' W')")
@@ -194,7 +129,7 @@ async def test_the_page_loads_nothing_from_elsewhere_and_breaks_no_policy(screen
     assert origins == [await screen.run("return location.host")]
     await screen.open("/docs")
     assert await screen.until("document.querySelectorAll('.route').length > 10")
-    assert await screen.complaints() == []
+    assert await screen.severe() == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

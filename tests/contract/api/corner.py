@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -10,15 +9,19 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
+from fastapi import FastAPI
 from redis.asyncio import Redis
 from sqlalchemy import Engine, insert
 
 from api.buckets import Bucket
 from api.readings import reading_document
+from api.services import Services
 from domain.clock import to_ms
 from projections.tables import device_ref_of, read_model
 from tests.contract.api import series_oracle
+from tests.contract.api.members import Member, Members, bearer, sign_in
 
+NOBODY = Member("", "", "", "")
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -60,11 +63,40 @@ class ApiCorner:
     prefix: str
     clock: MovableClock
     base_url: str
+    members: Members
+    new_client: Callable[[], httpx.AsyncClient]
+    services: Services
+    app: FastAPI
+    owner: Member = NOBODY
+    token: str = ""
     readings: dict[str, list[SimpleNamespace]] = field(default_factory=dict)
     _refs: dict[str, int] = field(default_factory=dict)
+    _clients: list[httpx.AsyncClient] = field(default_factory=list)
+
+    def stranger(self) -> httpx.AsyncClient:
+        """A client that says not who it is."""
+        self._clients.append(self.new_client())
+        return self._clients[-1]
+
+    def program(self, token: str) -> httpx.AsyncClient:
+        """A client with a token."""
+        client = self.stranger()
+        client.headers.update(bearer(token))
+        return client
+
+    async def person(self, member: Member | None = None) -> httpx.AsyncClient:
+        """A client with a session, the owner's unless said otherwise."""
+        client = self.stranger()
+        await sign_in(client, member or self.owner)
+        return client
+
+    async def close(self) -> None:
+        for client in (self.client, *self._clients):
+            await client.aclose()
 
     def add_device(self, device_id: str, **presence: Any) -> int:
-        """A row in `devices`."""
+        """A device of the owner's, and its row in `devices`."""
+        self.members.register(self.owner.tenant_id, device_id)
         device_ref = device_ref_of(device_id)
         self._refs[device_id] = device_ref
         row = {"online": None, "presence_at_ms": None, "boot": None, "firmware": None, "config": None, **presence}
@@ -132,10 +164,3 @@ def instant_ms(text: str) -> int:
     from datetime import datetime
 
     return to_ms(datetime.fromisoformat(text))
-
-
-async def until(condition: Callable[[], bool], *, within_s: float = 10) -> None:
-    """Return once `condition()` holds; fail after `within_s`."""
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import jsonschema
@@ -9,11 +10,15 @@ import msgspec
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from api.app import create_app
 from api.asyncapi import Brokers, asyncapi_document
 from api.json_schemas import asyncapi_schemas, event_schemas
 from domain import events, wire
 from domain.clock import to_instant
+from domain.command_wire import WireCommand
+from domain.lifecycle.devices import DeviceConfiguration
+from domain.lifecycle.mapping import LIFECYCLE_EVENTS
+from tests.contract.api.stranded import stranded_app
+from tests.lifecycle_histories import Town
 
 AT = to_instant(1_764_000_000_123)
 EVENTS: list[Any] = [
@@ -29,6 +34,7 @@ PAYLOADS: list[Any] = [
     wire.PresenceReport(online=False),
     wire.CommandReport("an-id", "done", True, None, 1_764_000_000_123),
     wire.Receipt("9f3a61c2", [(17, 20), (22, 22)]),
+    WireCommand(id="an-id", type="configure", config=DeviceConfiguration(power_on="last"), version=1, expires_at=1),
 ]
 
 
@@ -40,15 +46,7 @@ def asyncapi() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def openapi(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("openapi")
-    app = create_app(
-        database_url=f"sqlite:///{folder / 'none.db'}",
-        redis_url=f"unix://{folder / 'none.sock'}",
-        redis_prefix="t:",
-        time_zone="UTC",
-        offline_after_s=300,
-        brokers=Brokers("broker:9092", "broker:1883"),
-    )
+    app, _ = stranded_app(tmp_path_factory.mktemp("openapi"))
     return app.openapi()
 
 
@@ -76,6 +74,23 @@ def test_every_event_fits_its_published_schema(event: Any) -> None:
     schema = event_schemas()[events.EVENT_TYPES[type(event)]]
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema).validate(msgspec.json.decode(msgspec.json.encode(event)))
+
+
+def test_every_lifecycle_event_fits_its_published_schema() -> None:
+    town, chance = Town(), random.Random(7)
+    for _ in range(1500):
+        town.happen(chance.randrange(31), chance.randrange(31), chance.randrange(31))
+    seen = set()
+    for record in town.log:
+        name = dict(record.headers)["ce_type"].decode()
+        seen.add(name)
+        schema = event_schemas()[name]
+        Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(
+            msgspec.json.decode(record.value)
+        )
+    assert len(seen) >= len(LIFECYCLE_EVENTS) - 3
+    for name in LIFECYCLE_EVENTS:
+        Draft202012Validator.check_schema(event_schemas()[name])
 
 
 def test_what_the_decoder_refuses_the_schema_refuses_too() -> None:
@@ -142,6 +157,7 @@ def test_every_topic_and_event_type_stands_in_it(asyncapi: dict[str, Any]) -> No
     addresses = {channel["address"]: channel for channel in asyncapi["channels"].values()}
     for topic, kinds in events.TOPIC_EVENTS.items():
         assert set(addresses[f"test.{topic}"]["messages"]) == {kind.__name__ for kind in kinds}
+    assert len(addresses[f"test.{events.LIFECYCLE_TOPIC}"]["messages"]) == len(LIFECYCLE_EVENTS)
     for kind, name in events.EVENT_TYPES.items():
         message = asyncapi["components"]["messages"][kind.__name__]
         assert message["name"] == name
@@ -169,20 +185,34 @@ def test_every_json_route_has_an_example_that_fits_its_schema(openapi: dict[str,
     for path, methods in openapi["paths"].items():
         if not path.startswith("/api/v1") and path not in ("/healthz", "/readyz"):
             continue
-        for content in [methods["get"]["responses"]["200"]["content"]]:
+        answers = [answer for method in methods.values() for answer in method["responses"].items()]
+        for content in [answer.get("content", {}) for status, answer in answers if status.startswith("2")]:
             assert all("example" in media for media in content.values()), path
             if "application/json" in content:
                 media = content["application/json"]
                 Draft202012Validator({**openapi, **media["schema"]}).validate(media["example"])
                 checked += 1
-    assert checked >= 9
+    assert checked >= 14
 
 
-def test_every_route_that_asks_the_database_documents_its_problems(openapi: dict[str, Any]) -> None:
-    for path, methods in openapi["paths"].items():
-        if path.startswith("/api/v1"):
-            responses = methods["get"]["responses"]
-            assert "503" in responses, path
-            for status, answer in responses.items():
-                if status != "200":
-                    assert list(answer["content"]) == ["application/problem+json"], (path, status)
+PUBLIC = {
+    ("get", "/healthz"),
+    ("get", "/readyz"),
+    ("get", "/asyncapi.json"),
+    ("get", "/schemas"),
+    ("get", "/schemas/{event_type}.json"),
+    ("post", "/api/v1/session"),
+    ("get", "/api/v1/set-up"),
+    ("post", "/api/v1/set-up"),
+    ("post", "/api/v1/users"),
+}
+
+
+def test_every_route_documents_its_problems_and_who_may_ask(openapi: dict[str, Any]) -> None:
+    operations = [(method, path, one) for path, methods in openapi["paths"].items() for method, one in methods.items()]
+    for method, path, operation in operations:
+        assert "429" in operation["responses"], path
+        assert bool(operation.get("security")) is ((method, path) not in PUBLIC), path
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400 and path != "/readyz":
+                assert list(answer["content"]) == ["application/problem+json"], (path, status)

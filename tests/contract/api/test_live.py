@@ -1,4 +1,4 @@
-"""The live feed: everything for everybody, bounded, over WebSocket and SSE."""
+"""The live feed: to everybody what they may see, bounded, over WebSocket and SSE."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from tests.contract.api.corner import ApiCorner
+from tests.contract.api.members import bearer
 from tests.servers import World
 
 
@@ -37,16 +38,27 @@ async def hear(socket: ClientConnection) -> dict[str, Any]:
     return event
 
 
+def listen(api: ApiCorner, query: str = "", **more: Any) -> connect:
+    """A WebSocket of the owner's program."""
+    return connect(live_url(api, query), additional_headers=bearer(api.token), **more)
+
+
 async def until_subscribed(api: ApiCorner) -> None:
-    channel = f"{api.prefix}live"
+    """The API follows the channel, and knows the devices of these tests."""
+    api.members.register(api.owner.tenant_id, "kettle", "tv", "fridge", "d")
+    await api.services.deciding.follower.catch_up()
+    await until_following(api)
+
+
+async def until_following(api: ApiCorner) -> None:
     async with asyncio.timeout(10):
-        while dict(await api.redis.pubsub_numsub(channel)).get(channel.encode(), 0) == 0:
+        while not api.services.feed.following:
             await asyncio.sleep(0.01)
 
 
 async def test_a_websocket_hears_readings_and_presence_as_they_are_projected(api: ApiCorner) -> None:
     await until_subscribed(api)
-    async with connect(live_url(api)) as socket:
+    async with listen(api) as socket:
         assert (await hear(socket))["type"] == "hello"
         await api.publish("readings", documents("kettle", 1, 2))
         readings = await hear(socket)
@@ -57,7 +69,7 @@ async def test_a_websocket_hears_readings_and_presence_as_they_are_projected(api
 
 async def test_a_filter_lets_only_its_devices_through(api: ApiCorner) -> None:
     await until_subscribed(api)
-    async with connect(live_url(api, "?device=kettle&device=tv")) as socket:
+    async with listen(api, "?device=kettle&device=tv") as socket:
         await hear(socket)
         await api.publish("readings", documents("fridge", 1))
         await api.publish("readings", documents("fridge", 2) + documents("tv", 3) + documents("kettle", 4))
@@ -65,11 +77,12 @@ async def test_a_filter_lets_only_its_devices_through(api: ApiCorner) -> None:
 
 
 async def test_a_page_from_elsewhere_may_not_listen(api: ApiCorner) -> None:
+    await api.services.deciding.follower.catch_up()
     with pytest.raises(InvalidStatus) as refused:
-        await connect(live_url(api), origin="http://evil.example")  # type: ignore[arg-type]
+        await listen(api, origin="http://evil.example")  # type: ignore[arg-type]
     assert refused.value.response.status_code == 403
     with pytest.raises(InvalidStatus) as wrong:
-        await connect(live_url(api, "?device=a.b"))
+        await listen(api, "?device=a.b")
     assert wrong.value.response.status_code == 422
     assert wrong.value.response.headers["content-type"] == "application/problem+json"
 
@@ -77,7 +90,7 @@ async def test_a_page_from_elsewhere_may_not_listen(api: ApiCorner) -> None:
 async def test_a_slow_client_loses_its_oldest_and_slows_nobody(api: ApiCorner) -> None:
     await until_subscribed(api)
     batches, size = 400, 100
-    async with connect(live_url(api), max_queue=1) as slow, connect(live_url(api)) as quick:
+    async with listen(api, max_queue=1) as slow, listen(api) as quick:
         await hear(quick)
         padding = "x" * 1000
         for batch in range(batches):
@@ -128,7 +141,7 @@ async def test_sse_says_the_same_and_goes_on_after_the_last_event_id(api: ApiCor
         assert (name, data["type"], data["items"][0]["seq"]) == ("readings", "readings", 1)
     assert last_id is not None
     await api.publish("readings", documents("kettle", 2, 3))
-    async with connect(live_url(api, f"?last_event_id={last_id}")) as socket:
+    async with listen(api, f"?last_event_id={last_id}") as socket:
         await hear(socket)
         assert [item["seq"] for item in (await hear(socket))["items"]] == [2, 3]
     async with api.client.stream("GET", "/api/v1/live/events", headers={"Last-Event-ID": last_id}) as answer:
@@ -139,14 +152,15 @@ async def test_sse_says_the_same_and_goes_on_after_the_last_event_id(api: ApiCor
 
 @pytest.mark.parametrize("stale", ["deadbeef-3", "nonsense", "-", "deadbeef-99999999"])
 async def test_an_unknown_last_event_id_is_told_that_something_was_missed(api: ApiCorner, stale: str) -> None:
-    async with connect(live_url(api, f"?last_event_id={stale}")) as socket:
+    await api.services.deciding.follower.catch_up()
+    async with listen(api, f"?last_event_id={stale}") as socket:
         assert (await hear(socket))["type"] == "hello"
         assert await hear(socket) == {"type": "missed", "count": None}
 
 
 async def test_what_is_not_a_live_message_disturbs_nobody(api: ApiCorner) -> None:
     await until_subscribed(api)
-    async with connect(live_url(api)) as socket:
+    async with listen(api) as socket:
         await hear(socket)
         for nonsense in (b"", b"{", b"[]", b'{"type":"readings"}', b"\xff\xfe"):
             await api.redis.publish(f"{api.prefix}live", nonsense)
@@ -156,17 +170,18 @@ async def test_what_is_not_a_live_message_disturbs_nobody(api: ApiCorner) -> Non
 
 async def test_after_redis_was_away_clients_are_told_and_go_on(api: ApiCorner) -> None:
     await until_subscribed(api)
-    async with connect(live_url(api)) as socket:
+    async with listen(api) as socket:
         await hear(socket)
         await api.redis.client_kill_filter(_type="pubsub")
         assert await hear(socket) == {"type": "missed", "count": None}
-        await until_subscribed(api)
+        # Whoever hears that asks `latest` again: from this moment on the feed must carry everything.
         await api.publish("readings", documents("kettle", 8))
         assert (await hear(socket))["items"][0]["seq"] == 8
 
 
 async def test_a_client_that_leaves_is_forgotten(api: ApiCorner) -> None:
-    async with connect(live_url(api)) as socket:
+    await api.services.deciding.follower.catch_up()
+    async with listen(api) as socket:
         await hear(socket)
         assert await live_clients(api.client) == 1
     async with asyncio.timeout(10):

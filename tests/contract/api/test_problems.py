@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
-from api.app import create_app
-from api.asyncapi import Brokers
 from api.cursors import encode_cursor
 from api.schemas import Problem
 from tests.contract.api.conftest import NOW_MS
 from tests.contract.api.corner import ApiCorner, reading
+from tests.contract.api.members import bearer
+from tests.contract.api.stranded import stranded_app
 from tests.servers import World
 
 
@@ -28,7 +30,7 @@ WRONG = [
     ("GET", "/page/../app.py", 404),
     ("GET", "/page/nothing.js", 404),
     ("POST", "/api/v1/devices", 405),
-    ("DELETE", "/api/v1/devices/x", 405),
+    ("DELETE", "/api/v1/devices", 405),
     ("GET", "/api/v1/devices/bad%20id", 422),
     ("GET", "/api/v1/devices?limit=0", 422),
     ("GET", "/api/v1/devices?limit=many", 422),
@@ -53,6 +55,7 @@ WRONG = [
 
 
 async def test_every_client_error_is_a_problem_document(api: ApiCorner) -> None:
+    api.add_device("x")
     for method, path, status in WRONG:
         answer = await api.client.request(method, path)
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), path
@@ -87,6 +90,7 @@ async def test_a_client_that_wants_neither_json_nor_csv_is_told(api: ApiCorner) 
 
 
 async def test_the_parameter_that_is_wrong_is_named(api: ApiCorner) -> None:
+    api.add_device("x")
     problem = await api.get("devices/x/readings", status=422, limit=0, resolution="hour")
     assert {error["parameter"] for error in problem["errors"]} == {"limit", "resolution"}
     problem = await api.get("devices/x/readings", status=422, to="tomorrow")
@@ -97,19 +101,20 @@ async def test_the_parameter_that_is_wrong_is_named(api: ApiCorner) -> None:
 @pytest.fixture
 async def stranded(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """An API whose database is not there, nor its Redis."""
-    app = create_app(
-        database_url="mysql+pymysql://nobody:secret-word@127.0.0.1:9/wattaway",
-        redis_url=f"unix://{tmp_path / 'nothing.sock'}",
-        redis_prefix="t:",
-        time_zone="UTC",
-        offline_after_s=300,
-        brokers=Brokers("127.0.0.1:9092", "127.0.0.1:1883"),
-    )
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+    app, token = stranded_app(tmp_path, database_url="mysql+pymysql://nobody:secret-word@127.0.0.1:9/wattaway")
+    async with _talking_to(app, token) as client:
         yield client
-    await app.state.services.views.disconnect()
-    await app.state.services.feed.disconnect()
+
+
+@asynccontextmanager
+async def _talking_to(app: FastAPI, token: str) -> AsyncIterator[httpx.AsyncClient]:
+    await app.state.services.deciding.follower.catch_up()
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=bearer(token)) as client:
+        yield client
+    for one in ("views", "sessions", "feed"):
+        await getattr(app.state.services, one).disconnect()
+    await app.state.services.deciding.close()
     await app.state.services.database.close()
 
 
@@ -149,20 +154,10 @@ async def test_readiness_is_200_when_everything_answers(api: ApiCorner) -> None:
 
 
 async def test_a_database_without_tables_is_said_to_be_away(tmp_path: Path) -> None:
-    app = create_app(
-        database_url=f"sqlite:///{tmp_path / 'empty.db'}",
-        redis_url=f"unix://{tmp_path / 'nothing.sock'}",
-        redis_prefix="t:",
-        time_zone="UTC",
-        offline_after_s=300,
-        brokers=Brokers("127.0.0.1:9092", "127.0.0.1:1883"),
-    )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+    app, token = stranded_app(tmp_path)
+    async with _talking_to(app, token) as client:
         assert (await client.get("/api/v1/devices")).status_code == 503
         assert (await client.get("/readyz")).status_code == 503
-    await app.state.services.views.disconnect()
-    await app.state.services.feed.disconnect()
-    await app.state.services.database.close()
 
 
 async def test_a_forged_cursor_is_a_value_and_never_sql(api: ApiCorner) -> None:

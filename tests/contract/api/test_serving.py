@@ -13,23 +13,25 @@ from fastapi import FastAPI
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from api.app import create_app
-from api.asyncapi import Brokers
-from api.server import serve
+from api.server import _listen, serve
 from domain.errors import SettingInvalid
+from tests.contract.api.members import bearer
+from tests.contract.api.stranded import stranded_app
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> FastAPI:
-    return create_app(
-        database_url=f"sqlite:///{tmp_path / 'none.db'}",
-        redis_url=f"unix://{tmp_path / 'none.sock'}",
-        redis_prefix="t:",
-        time_zone="UTC",
-        offline_after_s=300,
-        brokers=Brokers("127.0.0.1:9092", "127.0.0.1:1883"),
-        metrics_sources={"bridge": "http://127.0.0.1:9/metrics"},
-    )
+def stranded(tmp_path: Path) -> tuple[FastAPI, str]:
+    return stranded_app(tmp_path, metrics_sources={"bridge": "http://127.0.0.1:9/metrics"})
+
+
+@pytest.fixture
+def app(stranded: tuple[FastAPI, str]) -> FastAPI:
+    return stranded[0]
+
+
+@pytest.fixture
+def credentials(stranded: tuple[FastAPI, str]) -> dict[str, str]:
+    return bearer(stranded[1])
 
 
 def free_port() -> int:
@@ -38,12 +40,14 @@ def free_port() -> int:
     return port
 
 
-async def test_a_stop_ends_websockets_and_streams_and_returns_in_time(app: FastAPI) -> None:
+async def test_a_stop_ends_websockets_and_streams_and_returns_in_time(
+    app: FastAPI, credentials: dict[str, str]
+) -> None:
     stop, port = asyncio.Event(), free_port()
     serving = asyncio.create_task(serve(app, host="127.0.0.1", port=port, stop=stop))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=credentials) as client:
         await _until_healthy(client)
-        async with connect(f"ws://127.0.0.1:{port}/api/v1/live") as live:
+        async with connect(f"ws://127.0.0.1:{port}/api/v1/live", additional_headers=credentials) as live:
             await live.recv()
             async with client.stream("GET", "/api/v1/live/events") as events:
                 lines = events.aiter_lines()
@@ -71,8 +75,19 @@ async def test_a_taken_port_is_said_in_one_line(app: FastAPI) -> None:
             await serve(app, host="127.0.0.1", port=port, stop=asyncio.Event())
 
 
-async def test_metrics_go_on_without_a_role_that_is_down(app: FastAPI) -> None:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+def test_the_body_of_an_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+    with (
+        _listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_metrics_go_on_without_a_role_that_is_down(app: FastAPI, credentials: dict[str, str]) -> None:
+    await app.state.services.deciding.follower.catch_up()
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=credentials) as client:
         page = (await client.get("/metrics")).text
     assert 'wattaway_api_metrics_source_up{source="bridge"} 0.0' in page
 

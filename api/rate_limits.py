@@ -1,0 +1,162 @@
+"""How often anybody may ask: counted in Redis for all processes together, in memory while Redis is away.
+
+A process takes its share of a window from Redis in hundredths, so that a busy program costs one round trip per
+hundredth of its limit and not per request. The strict limits are too small for shares: they are counted exactly.
+
+Source of the header fields: draft-ietf-httpapi-ratelimit-headers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from limits import RateLimitItem, parse
+from limits.aio.storage import MemoryStorage, RedisStorage
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from api.addresses import client_address, counted_as
+from api.asking import identity_of
+from api.problems import TooMany, Unauthenticated, problem
+from api.security_headers import answer_headers
+from domain.errors import DependencyUnavailable
+
+Who = Literal["tokens", "users", "devices", "strangers", "sign-in", "sign-up", "set-up"]
+_REST_AFTER_FAILURE_S = 1.0
+_SHARES = 100
+_MOST_LEASES = 20_000
+
+
+class Standing(NamedTuple):
+    """Where somebody stands in the window that is open."""
+
+    who: Who
+    allowed: bool
+    amount: int
+    window_s: int
+    left: int
+    resets_in_s: int
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [
+            (b"ratelimit-policy", f'"{self.who}";q={self.amount};w={self.window_s}'.encode()),
+            (b"ratelimit", f'"{self.who}";r={self.left};t={self.resets_in_s}'.encode()),
+        ]
+
+
+@dataclass(slots=True)
+class _Lease:
+    left: int
+    shared_left: int
+    ends_at: float
+
+
+class RateLimits:
+    """Counts requests.
+
+    Args:
+        rules: such as `600/minute`, in the notation of the `limits` library.
+    """
+
+    def __init__(self, redis: Redis, prefix: str, rules: Mapping[Who, str]) -> None:
+        # The pool alone says where Redis is; the address is only what the library insists on.
+        options: dict[str, Any] = {"connection_pool": redis.connection_pool}
+        self._shared = RedisStorage("async+redis://", implementation="redispy", key_prefix=f"{prefix}limits", **options)
+        self._alone = MemoryStorage()
+        self._alone_until = 0.0
+        self._rules: dict[Who, RateLimitItem] = {who: parse(rule) for who, rule in rules.items()}
+        self._leases: dict[tuple[Who, str], _Lease] = {}
+
+    async def count(self, who: Who, key: str) -> Standing:
+        """Count one request of `key`; whether it is allowed."""
+        rule, now = self._rules[who], time.time()
+        lease = self._leases.get((who, key))
+        if lease is None or now >= lease.ends_at or (lease.left <= 0 < lease.shared_left):
+            lease = await self._lease(who, key, rule)
+        lease.left -= 1
+        allowed, window_s = lease.left >= 0, rule.get_expiry()
+        left = max(0, lease.left) + lease.shared_left
+        return Standing(who, allowed, rule.amount, window_s, left, max(1, math.ceil(lease.ends_at - now)))
+
+    async def count_strictly(self, who: Who, connection: HTTPConnection) -> None:
+        """Count one request of this address. Raises `TooMany`."""
+        standing = await self.count(who, counted_as(client_address(connection.scope)))
+        if not standing.allowed:
+            raise TooMany("too-many-requests", f"too many requests ({who})", standing.resets_in_s)
+
+    async def _lease(self, who: Who, key: str, rule: RateLimitItem) -> _Lease:
+        name = rule.key_for(who, key)
+        wanted = max(1, rule.amount // _SHARES)
+        if time.monotonic() >= self._alone_until:
+            try:
+                return self._keep(who, key, await self._take(self._shared, name, rule, wanted))
+            except (RedisError, OSError, TimeoutError):
+                self._alone_until = time.monotonic() + _REST_AFTER_FAILURE_S
+        return self._keep(who, key, await self._take(self._alone, name, rule, wanted))
+
+    async def _take(self, storage: RedisStorage | MemoryStorage, name: str, rule: RateLimitItem, wanted: int) -> _Lease:
+        taken = await storage.incr(name, rule.get_expiry(), amount=wanted)
+        granted = max(0, min(wanted, rule.amount - (taken - wanted)))
+        return _Lease(granted, max(0, rule.amount - taken), await storage.get_expiry(name))
+
+    def _keep(self, who: Who, key: str, lease: _Lease) -> _Lease:
+        if len(self._leases) >= _MOST_LEASES:
+            now = time.time()
+            self._leases = {one: lease for one, lease in self._leases.items() if now < lease.ends_at}
+        if len(self._leases) >= _MOST_LEASES:
+            self._leases.clear()
+        self._leases[who, key] = lease
+        return lease
+
+
+class LimitRates:
+    """Count every request and every live connection, by its token, its user or its address."""
+
+    def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
+        self._app, self._limits = app, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        standing = await self._limits.count(*await _counted(connection))
+        # Added to the answer further out, where all of its header fields are.
+        answer_headers(scope).extend(standing.headers())
+        if standing.allowed:
+            await self._app(scope, receive, send)
+            return
+        headers = {"Retry-After": str(standing.resets_in_s)}
+        detail = f"at most {standing.amount} requests in {standing.window_s} s ({standing.who})"
+        refusal = problem(connection, 429, "too-many-requests", detail, headers=headers)
+        if scope["type"] == "websocket":
+            await WebSocket(scope, receive, send).send_denial_response(refusal)
+        else:
+            await refusal(scope, receive, send)
+
+
+async def _counted(connection: HTTPConnection) -> tuple[Who, str]:
+    """As whom a request counts; what shows no valid token or session counts for its address."""
+    try:
+        # Files of the page are the same for everybody: no look at the session.
+        identity = await identity_of(connection) if _may_be_private(connection.scope["path"]) else None
+    except (Unauthenticated, DependencyUnavailable):
+        identity = None
+    if identity is None:
+        return "strangers", counted_as(client_address(connection.scope))
+    if identity.principal.device_id is not None:
+        return "devices", identity.principal.device_id
+    if identity.token_hash is not None:
+        return "tokens", identity.token_hash
+    return "users", identity.principal.user_id or ""
+
+
+def _may_be_private(path: str) -> bool:
+    return path.startswith(("/api/", "/metrics", "/readyz"))

@@ -1,0 +1,1 @@
+"""Alembic's migrations of the event store, the same for MySQL and SQLite."""

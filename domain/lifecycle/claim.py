@@ -1,0 +1,43 @@
+"""Setting an installation up: the first user becomes the site's admin, and owner of all tenants without members."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from domain.lifecycle.access import Access
+from domain.lifecycle.accounts import Accounts
+from domain.lifecycle.cause import Cause
+from domain.lifecycle.tenancy import Tenancy
+
+
+@dataclass(frozen=True)
+class FirstUser:
+    """Who sets the installation up; `tenant_name` None: what ownerless tenants there are is enough."""
+
+    email: str
+    name: str
+    password: str = field(repr=False)
+    tenant_name: str | None = None
+
+
+def own_tenant_name(name: str) -> str:
+    """What the tenant of a user of this name is called if nobody says."""
+    return f"{name}'s home"
+
+
+def ownerless_tenants(access: Access) -> list[str]:
+    """Those that wait for the first user: the demo's."""
+    return [tenant.tenant_id for tenant in access.tenants.values() if not tenant.members]
+
+
+def claim(accounts: Accounts, tenancy: Tenancy, ownerless: list[str], user: FirstUser, cause: Cause) -> str:
+    """The id of the first user, who is signed up now and owns these tenants. Blocking.
+
+    Raises:
+        As `Accounts.sign_up`.
+    """
+    name = user.tenant_name if user.tenant_name is not None or ownerless else own_tenant_name(user.name)
+    made = accounts.sign_up(cause, email=user.email, name=user.name, password=user.password, tenant_name=name)
+    for tenant_id in ownerless:
+        tenancy.add_member(tenant_id, made.user_id, "owner", cause)
+    return made.user_id

@@ -1,0 +1,115 @@
+"""The application of `eventsourcing`: loads aggregates, lets them decide, stores their events, or tries again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, ClassVar, TypeVar
+from uuid import UUID
+
+from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    InfrastructureFactory,
+    InterfaceError,
+    Mapper,
+    OperationalError,
+    RecordConflictError,
+)
+from eventsourcing.utils import Environment
+
+from domain.errors import DependencyUnavailable, Missing
+from domain.lifecycle.devices import Device
+from domain.lifecycle.entity import Entity
+from domain.lifecycle.mapping import PlainJsonMapper
+from domain.lifecycle.tenants import Tenant
+from domain.lifecycle.users import User
+
+E = TypeVar("E", bound=Entity)
+R = TypeVar("R")
+
+_TRIES = 8
+_SNAPSHOT_EVERY = 50
+
+
+class Lifecycle(Application[UUID]):
+    """The one way to decide something. Blocking: call it in a thread.
+
+    Args:
+        factory: makes the recorders of one event store.
+    """
+
+    name = "lifecycle"
+    snapshotting_intervals: ClassVar[dict[Any, int]] = {
+        User: _SNAPSHOT_EVERY,
+        Tenant: _SNAPSHOT_EVERY,
+        Device: _SNAPSHOT_EVERY,
+    }
+
+    def __init__(self, factory: InfrastructureFactory[Any]) -> None:
+        self._given_factory = factory
+        super().__init__({"IS_SNAPSHOTTING_ENABLED": "y"})
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
+        self._given_factory.env = env
+        return self._given_factory
+
+    def construct_mapper(self) -> Mapper[UUID]:
+        return PlainJsonMapper(self.construct_transcoder())
+
+    @property
+    def log_recorder(self) -> ApplicationRecorder:
+        """The notification log: every event in the order of the commits, without gaps."""
+        return self.recorder
+
+    def find(self, kind: type[E], aggregate_id: UUID) -> E | None:
+        """The aggregate as it is now; None if there is none.
+
+        Raises:
+            DependencyUnavailable: the database is out of reach.
+        """
+        try:
+            found: E = self.repository.get(aggregate_id)
+        except AggregateNotFoundError:
+            return None
+        except (OperationalError, InterfaceError) as error:
+            raise DependencyUnavailable("database", str(error)) from error
+        return found if isinstance(found, kind) else None
+
+    def load(self, kind: type[E], aggregate_id: UUID) -> E:
+        """The same, but raises `Missing` if there is none."""
+        found = self.find(kind, aggregate_id)
+        if found is None:
+            raise Missing(f"unknown-{kind.__name__.lower()}", f"no such {kind.__name__.lower()}")
+        return found
+
+    def store(self, *aggregates: Entity) -> int:
+        """Store what these have decided, all or nothing; the newest notification id (0: nothing was decided).
+
+        Raises:
+            RecordConflictError: one of them was changed meanwhile, or exists already.
+            DependencyUnavailable: the database is out of reach.
+        """
+        try:
+            recordings = self.save(*aggregates)
+        except (OperationalError, InterfaceError) as error:
+            raise DependencyUnavailable("database", str(error)) from error
+        return max((recording.notification.id for recording in recordings), default=0)
+
+    def change(self, kind: type[E], aggregate_id: UUID, decide: Callable[[E], R]) -> tuple[R, int]:
+        """Let one aggregate decide, from the start again if it was changed meanwhile; the result, and `store`'s.
+
+        Raises:
+            Missing: there is no such aggregate.
+            RecordConflictError: others were faster several times in a row.
+            Whatever `decide` raises.
+        """
+        for _ in range(_TRIES - 1):
+            with suppress(RecordConflictError):
+                return self._change(kind, aggregate_id, decide)
+        return self._change(kind, aggregate_id, decide)
+
+    def _change(self, kind: type[E], aggregate_id: UUID, decide: Callable[[E], R]) -> tuple[R, int]:
+        aggregate = self.load(kind, aggregate_id)
+        result = decide(aggregate)
+        return result, self.store(aggregate)

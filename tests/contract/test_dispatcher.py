@@ -1,0 +1,224 @@
+"""Commands reach their sockets and come to one ending, on both brokers, whatever sockets and roles do meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from domain.lifecycle.cause import system_cause
+from domain.lifecycle.commands import Command, Order
+from domain.lifecycle.devices import Device, DeviceConfiguration, device_aggregate_id
+from domain.lifecycle.tokens import device_token_hashes, new_token
+from domain.wire import CommandReport
+from ops.simulator.obedience import CommandFaults
+from tests.command_run import OFF, ON, TOGGLE, Commands, a_plug, commanding, dispatching, raw_socket, until
+from tests.servers import World
+
+
+@pytest.fixture
+async def commands(world: World) -> AsyncIterator[Commands]:
+    async with commanding(world) as running:
+        yield running
+
+
+async def test_a_socket_that_is_online_switches_and_answers(world: World, commands: Commands) -> None:
+    async with dispatching(commands), a_plug(world) as plug:
+        for order, relay in ((OFF, False), (ON, True), (TOGGLE, False)):
+            command_id = commands.request(plug.device.device_id, order)
+            await commands.ended(command_id)
+            assert commands.events(command_id) == ["requested", "dispatched", "acknowledged"]
+            assert plug.device.obedience.relay is relay
+        assert len(plug.acted) == 3
+
+
+@pytest.mark.long_on_stack
+async def test_the_correlation_id_goes_from_the_request_to_the_answer(world: World, commands: Commands) -> None:
+    async with dispatching(commands), a_plug(world) as plug:
+        command_id = commands.request(plug.device.device_id, OFF)
+        await commands.ended(command_id)
+        events: list[Command.Event] = list(commands.lifecycle.events.get(command_id))  # type: ignore[arg-type]
+        assert [event.actor for event in events] == [
+            "user:tester",
+            "system:dispatcher",
+            f"device:{plug.device.device_id}",
+        ]
+        assert len({event.correlation_id for event in events}) == 1
+
+
+@pytest.mark.long_on_stack
+async def test_a_socket_that_is_away_gets_its_command_when_it_comes_back(world: World, commands: Commands) -> None:
+    async with dispatching(commands) as metrics:
+        command_id = commands.request(world.device_id("plug"), OFF)
+        await until(lambda: metrics.registry.get_sample_value("wattaway_dispatcher_open_commands") == 1)
+        assert commands.events(command_id) == ["requested"]
+        async with a_plug(world) as plug:
+            await commands.ended(command_id)
+            assert plug.acted_ids == [command_id]
+
+
+@pytest.mark.long_on_stack
+async def test_what_has_expired_is_never_sent(world: World, commands: Commands) -> None:
+    async with dispatching(commands):
+        command_id = commands.request(world.device_id("plug"), OFF, expires_in_s=0.5)
+        assert (await commands.ended(command_id)).state == "expired"
+        async with a_plug(world) as plug:
+            later = commands.request(plug.device.device_id, ON)
+            await commands.ended(later)
+            assert plug.acted_ids == [later]
+        assert commands.events(command_id) == ["requested", "expired"]
+
+
+@pytest.mark.long_on_stack
+async def test_a_socket_that_never_answers_is_asked_three_times(
+    world: World, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domain.lifecycle.commands.ANSWER_WITHIN_S", (0.2, 0.4, 0.8))
+    monkeypatch.setattr("bridges.hearing.SETTLED_AFTER_MS", 0)
+    asked = 0
+
+    def lose() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    async with dispatching(commands), a_plug(world, faults=CommandFaults(loses_command=lose)) as plug:
+        command_id = commands.request(plug.device.device_id, OFF)
+        assert (await commands.ended(command_id)).state == "failed"
+        assert commands.events(command_id) == ["requested", *["dispatched"] * 3, "failed"]
+        assert (asked, plug.acted) == (3, [])
+
+
+@pytest.mark.long_on_stack
+async def test_a_lost_command_does_not_come_back_after_a_newer_one(
+    world: World, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridges.hearing.SETTLED_AFTER_MS", 0)
+    lost = iter([True])
+    faults = CommandFaults(loses_command=lambda: next(lost, False))
+    async with dispatching(commands), a_plug(world, faults=faults) as plug:
+        switch_on = commands.request(plug.device.device_id, ON)
+        await until(lambda: commands.events(switch_on) == ["requested", "dispatched"])
+        switch_off = commands.request(plug.device.device_id, OFF)
+        assert (await commands.ended(switch_off)).state == "acknowledged"
+        assert (await commands.ended(switch_on)).state == "failed"
+        assert plug.acted_ids == [switch_off]
+        assert plug.device.obedience.relay is False
+
+
+@pytest.mark.long_on_stack
+async def test_a_lost_answer_makes_nobody_act_twice(
+    world: World, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domain.lifecycle.commands.ANSWER_WITHIN_S", (0.2, 5, 5))
+    losses = iter([True])
+    faults = CommandFaults(loses_answer=lambda: next(losses, False))
+    async with dispatching(commands), a_plug(world, faults=faults) as plug:
+        command_id = commands.request(plug.device.device_id, TOGGLE)
+        assert (await commands.ended(command_id)).state == "acknowledged"
+        assert commands.events(command_id) == ["requested", "dispatched", "dispatched", "acknowledged"]
+        assert plug.acted_ids == [command_id]
+
+
+@pytest.mark.long_on_stack
+async def test_a_socket_restarts_once_and_comes_back(world: World, commands: Commands) -> None:
+    async with dispatching(commands), a_plug(world) as plug:
+        commands_before = plug.device.boot
+        command_id = commands.request(plug.device.device_id, Order("restart"))
+        await commands.ended(command_id)
+        await until(lambda: plug.device.boot != commands_before and plug.device.online)
+        after = commands.request(plug.device.device_id, Order("identify"))
+        await commands.ended(after)
+        assert plug.acted_ids == [command_id, after]
+
+
+async def test_a_socket_with_an_old_configuration_gets_the_desired_one(world: World, commands: Commands) -> None:
+    device_id, now = world.device_id("plug"), datetime.now(UTC)
+    cause = system_cause("test", now)
+    device = Device.register(device_id, "tenant", device_token_hashes(new_token()), cause, name_sealed="")
+    device.configure(DeviceConfiguration(interval_ms=2000), cause)
+    commands.lifecycle.store(device)
+    async with dispatching(commands) as metrics, a_plug(world) as plug:
+        await until(lambda: plug.device.obedience.config_version == 1)
+        assert plug.device.obedience.config == DeviceConfiguration(interval_ms=2000)
+        await until(lambda: metrics.registry.get_sample_value("wattaway_dispatcher_open_commands") == 0)
+        assert len(plug.acted) == 1
+        commands.lifecycle.change(
+            Device, device_aggregate_id(device_id), lambda one: one.configure(DeviceConfiguration(), cause)
+        )
+        plug.device.break_connection()
+        await until(lambda: plug.device.obedience.config_version == 2)
+        assert len(plug.acted) == 2
+
+
+@pytest.mark.long_on_stack
+async def test_commands_are_never_retained(world: World, commands: Commands) -> None:
+    async with dispatching(commands):
+        first, second = [], []
+        for ids in (first, second):
+            socket = await raw_socket(world, "plug")
+            ids.append(commands.request(socket.device_id, OFF))
+            await until(lambda socket=socket: bool(socket.heard))
+            assert socket.ids() == ids
+            assert not socket.heard[0].retain
+            socket.say(CommandReport(str(ids[0]), "done"))
+            await commands.ended(ids[0])
+            await socket.client.disconnect()
+
+
+@pytest.mark.long_on_stack
+async def test_doubled_and_contradicting_answers_change_nothing(world: World, commands: Commands) -> None:
+    async with dispatching(commands):
+        socket = await raw_socket(world, "plug")
+        command_id = commands.request(socket.device_id, OFF)
+        await until(lambda: bool(socket.heard))
+        for result in ("done", "done", "rejected", "done"):
+            socket.say(CommandReport(str(command_id), result))  # type: ignore[arg-type]
+        marker = commands.request(socket.device_id, ON)
+        await until(lambda: len(socket.heard) == 2)
+        socket.say(CommandReport(str(marker), "rejected", reason="no"))
+        assert (await commands.ended(marker)).state == "rejected"
+        assert commands.events(command_id) == ["requested", "dispatched", "acknowledged"]
+        await socket.client.disconnect()
+
+
+@pytest.mark.long_on_stack
+async def test_an_answer_ends_its_command_while_kafka_is_frozen(world: World, commands: Commands) -> None:
+    async with dispatching(commands):
+        socket = await raw_socket(world, "plug")
+        command_id = commands.request(socket.device_id, OFF)
+        await until(lambda: bool(socket.heard))
+        world.servers.pause("kafka")
+        try:
+            socket.say(CommandReport(str(command_id), "done"))
+            assert (await commands.ended(command_id, within_s=5)).state == "acknowledged"
+        finally:
+            world.servers.resume("kafka")
+        await socket.client.disconnect()
+
+
+@pytest.mark.long_on_stack
+async def test_a_socket_cannot_answer_for_another(world: World, commands: Commands) -> None:
+    async with dispatching(commands) as metrics:
+        liar = await raw_socket(world, "liar")
+        command_id = commands.request(world.device_id("plug"), OFF)
+        liar.say(CommandReport(str(command_id), "done"))
+        liar.say(CommandReport("no-uuid", "done"))
+        ignored = "wattaway_dispatcher_ignored_reports_total"
+        await until(lambda: metrics.registry.get_sample_value(ignored) == 2)
+        assert commands.events(command_id) == ["requested"]
+        await liar.client.disconnect()
+
+
+@pytest.mark.long_on_stack
+async def test_a_dispatcher_goes_on_where_the_last_one_stopped(world: World, commands: Commands) -> None:
+    device_id = world.device_id("plug")
+    async with dispatching(commands) as metrics:
+        early = commands.request(device_id, OFF)
+        await until(lambda: metrics.registry.get_sample_value("wattaway_dispatcher_open_commands") == 1)
+    meanwhile = commands.request(device_id, ON)
+    async with dispatching(commands), a_plug(world) as plug:
+        await asyncio.gather(commands.ended(early), commands.ended(meanwhile))
+        assert plug.acted_ids == [early, meanwhile]

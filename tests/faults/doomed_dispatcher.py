@@ -1,0 +1,20 @@
+"""A dispatcher that is killed at a step of a command: `python -m tests.faults.doomed_dispatcher STEP TIME`."""
+
+from __future__ import annotations
+
+import sys
+
+from ops.logs import configure_logging
+from ops.settings import load_settings
+from ops.wiring import run_dispatcher
+from tests.faults.doomed_projector import Doom
+
+
+def main() -> None:
+    settings = load_settings()
+    configure_logging(settings.log_format, settings.log_level, "dispatcher")
+    run_dispatcher(settings, on_step=Doom(sys.argv[1], int(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What unit tests of accounts and sockets share: an event store and a key store in memory, and a cause."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from argon2 import PasswordHasher
+from eventsourcing.popo import POPOFactory
+
+from api.people import People
+from domain.errors import RuleBroken
+from domain.lifecycle.access import Access
+from domain.lifecycle.accounts import Accounts
+from domain.lifecycle.cause import Cause
+from domain.lifecycle.lifecycle import Lifecycle
+from domain.lifecycle.personal import Personal
+from domain.lifecycle.sockets import Sockets
+from domain.lifecycle.tenancy import Tenancy
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def cause(actor: str = "user:test", *, after_s: float = 0) -> Cause:
+    """Somebody, so long after noon."""
+    return Cause(NOW + timedelta(seconds=after_s), actor, str(uuid4()))
+
+
+class KeysInMemory:
+    """A key store that forgets when the test ends."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, bytes] = {}
+        self.names: dict[str, str] = {}
+
+    def make(self, subject: str) -> bytes:
+        return self.keys.setdefault(subject, secrets.token_bytes(32))
+
+    def find(self, subject: str) -> bytes | None:
+        return self.keys.get(subject)
+
+    def forget(self, subject: str) -> None:
+        self.keys.pop(subject, None)
+        self.names = {name: user for name, user in self.names.items() if f"user:{user}" != subject}
+
+    def reserve_name(self, name_hash: str, user_id: str) -> None:
+        if self.names.get(name_hash, user_id) != user_id:
+            raise RuleBroken("name-taken", "somebody else signs in with this")
+        self.names = {name: user for name, user in self.names.items() if user != user_id} | {name_hash: user_id}
+
+    def user_of_name(self, name_hash: str) -> str | None:
+        return self.names.get(name_hash)
+
+
+class Parts:
+    """The application services over one store in memory."""
+
+    def __init__(self) -> None:
+        self.keys = KeysInMemory()
+        self.lifecycle = Lifecycle(POPOFactory({}))
+        self.personal = Personal(self.keys)
+        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        self.accounts = Accounts(self.lifecycle, self.personal, b"k" * 32, hasher=cheap)
+        self.tenancy = Tenancy(self.lifecycle, self.personal)
+        self.sockets = Sockets(self.lifecycle, self.personal)
+        self.people = People(self.personal)
+
+    def sign_up(self, name: str) -> tuple[str, str]:
+        """A user and their tenant."""
+        new = self.accounts.sign_up(
+            cause("anonymous"),
+            email=f"{name}@example.org",
+            name=name,
+            password=f"{name}'s long password",
+            tenant_name=f"{name}'s home",
+        )
+        return new.user_id, new.tenant_id
+
+    def access(self) -> Access:
+        """The fold of all there is."""
+        access = Access()
+        for notification in self.lifecycle.recorder.select_notifications(1, 100_000):
+            access.apply(self.lifecycle.mapper.to_domain_event(notification))
+        return access
+
+    def stored(self) -> bytes:
+        """Every byte in the event store."""
+        return b"\n".join(one.state for one in self.lifecycle.recorder.select_notifications(1, 100_000))

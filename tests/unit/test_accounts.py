@@ -1,0 +1,177 @@
+"""Accounts: signing up and in, passwords, API tokens, and being forgotten."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import pytest
+from eventsourcing.persistence import OperationalError
+
+from domain.errors import DependencyUnavailable, InvalidInput, Missing, RuleBroken
+from domain.lifecycle.tokens import token_sha256
+from tests.unit.lifecycle_parts import NOW, Parts, cause
+
+
+def test_the_first_user_of_all_becomes_the_admin_and_no_later_one() -> None:
+    parts = Parts()
+    first, _ = parts.sign_up("ann")
+    second, _ = parts.sign_up("bob")
+    assert parts.access().admins == {first}
+    assert second in parts.access().users
+
+
+def test_a_password_lets_in_its_user_and_no_other() -> None:
+    parts = Parts()
+    ann, _ = parts.sign_up("ann")
+    assert parts.accounts.authenticate("  ANN@Example.org ", "ann's long password") == ann
+    assert parts.accounts.authenticate("ann@example.org", "bob's long password") is None
+    assert parts.accounts.authenticate("nobody@example.org", "ann's long password") is None
+
+
+def test_an_unknown_name_costs_as_much_work_as_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts()
+    parts.sign_up("ann")
+    checked: list[str] = []
+    matches = parts.accounts._matches
+    monkeypatch.setattr(
+        parts.accounts, "_matches", lambda stored, given: checked.append(given) or matches(stored, given)
+    )
+    parts.accounts.authenticate("ann@example.org", "wrong password")
+    parts.accounts.authenticate("nobody@example.org", "wrong password")
+    assert checked == ["wrong password"] * 2
+
+
+def test_nothing_personal_and_no_password_stands_in_the_events() -> None:
+    parts = Parts()
+    parts.sign_up("ann")
+    stored = parts.stored()
+    assert b"ann" not in stored
+    assert b"argon2" not in stored
+
+
+def test_an_email_belongs_to_one_user_and_a_refused_sign_up_leaves_nothing() -> None:
+    parts = Parts()
+    ann, _ = parts.sign_up("ann")
+    keys = dict(parts.keys.keys)
+    with pytest.raises(RuleBroken, match="somebody else"):
+        parts.sign_up("ann")
+    assert parts.keys.keys == keys
+    assert set(parts.access().users) == {ann}
+    assert parts.accounts.authenticate("ann@example.org", "ann's long password") == ann
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_sign_up_whose_answer_is_lost_leaves_a_whole_account_or_none(
+    monkeypatch: pytest.MonkeyPatch, commits: bool
+) -> None:
+    parts = Parts()
+    insert = parts.lifecycle.recorder.insert_events
+
+    def insert_without_answer(*events: Any, **kwargs: Any) -> None:
+        if commits:
+            insert(*events, **kwargs)
+        raise OperationalError("connection lost")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(parts.lifecycle.recorder, "insert_events", insert_without_answer)
+        with pytest.raises(DependencyUnavailable, match="connection lost"):
+            parts.sign_up("ann")
+    signed_in = parts.accounts.authenticate("ann@example.org", "ann's long password")
+    assert (signed_in is not None) is commits
+    assert parts.access().users.keys() == ({signed_in} if commits else set())
+    assert len(parts.keys.names) == int(commits)
+
+
+def test_a_sign_up_that_nobody_can_look_up_keeps_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts()
+    insert, recorder = parts.lifecycle.recorder.insert_events, parts.lifecycle.recorder
+
+    def lose_connection(*_: Any, **__: Any) -> NoReturn:
+        raise OperationalError("connection lost")
+
+    def insert_and_go_away(*events: Any, **kwargs: Any) -> None:
+        insert(*events, **kwargs)
+        broken.setattr(recorder, "select_events", lose_connection)
+        lose_connection()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(recorder, "insert_events", insert_and_go_away)
+        with pytest.raises(DependencyUnavailable):
+            parts.sign_up("ann")
+    assert parts.accounts.authenticate("ann@example.org", "ann's long password") in parts.access().users
+
+
+@pytest.mark.parametrize("password", ["short", "x" * 201])
+def test_a_password_of_a_wrong_length_is_refused(password: str) -> None:
+    parts = Parts()
+    ann, _ = parts.sign_up("ann")
+    with pytest.raises(InvalidInput, match="10 to 200"):
+        parts.accounts.change_password(ann, password, cause())
+    assert parts.accounts.is_password(ann, "ann's long password")
+
+
+def test_a_new_password_replaces_the_old_one() -> None:
+    parts = Parts()
+    ann, _ = parts.sign_up("ann")
+    parts.accounts.change_password(ann, "another long password", cause())
+    assert parts.accounts.authenticate("ann@example.org", "ann's long password") is None
+    assert parts.accounts.authenticate("ann@example.org", "another long password") == ann
+
+
+def test_a_changed_email_frees_the_old_one() -> None:
+    parts = Parts()
+    ann, _ = parts.sign_up("ann")
+    parts.accounts.change_email(ann, "anna@example.org", cause())
+    assert parts.accounts.authenticate("anna@example.org", "ann's long password") == ann
+    parts.sign_up("ann")
+
+
+def test_an_api_token_is_known_by_its_hash_until_it_is_revoked() -> None:
+    parts = Parts()
+    ann, _ = parts.sign_up("ann")
+    until = NOW + timedelta(days=30)
+    issued = parts.accounts.issue_api_token(ann, cause(), label="script", scope="read", expires_at=until)
+    known = parts.access().api_tokens[token_sha256(issued.token)]
+    assert (known.user_id, known.scope, known.expires_at) == (ann, "read", until)
+    assert issued.token.encode() not in parts.stored()
+    parts.accounts.revoke_api_token(ann, issued.token_id, cause())
+    assert parts.access().api_tokens == {}
+    with pytest.raises(Missing):
+        parts.accounts.revoke_api_token(ann, issued.token_id, cause())
+
+
+def test_an_api_token_lives_at_most_a_year() -> None:
+    parts = Parts()
+    ann, _ = parts.sign_up("ann")
+    with pytest.raises(RuleBroken, match="365 days"):
+        parts.accounts.issue_api_token(ann, cause(), label="x", scope="read", expires_at=NOW + timedelta(days=366))
+    with pytest.raises(RuleBroken, match="past"):
+        parts.accounts.issue_api_token(ann, cause(), label="x", scope="read", expires_at=NOW)
+
+
+def test_a_forgotten_user_can_do_nothing_and_is_nowhere_readable() -> None:
+    parts = Parts()
+    ann, tenant = parts.sign_up("ann")
+    before = parts.access().users[ann]
+    until = NOW + timedelta(days=1)
+    parts.accounts.issue_api_token(ann, cause(), label="script", scope="manage", expires_at=until)
+    parts.accounts.forget(ann, cause())
+    access = parts.access()
+    assert ann not in access.users
+    assert access.api_tokens == {}
+    assert access.admins == set()
+    assert access.tenants[tenant].members == {}
+    assert parts.accounts.authenticate("ann@example.org", "ann's long password") is None
+    assert parts.personal.open(f"user:{ann}", "name", before.name_sealed) is None
+    parts.sign_up("ann")
+
+
+def test_a_forgotten_user_stays_forgotten() -> None:
+    parts = Parts()
+    ann, _ = parts.sign_up("ann")
+    parts.accounts.forget(ann, cause())
+    with pytest.raises(Missing):
+        parts.accounts.forget(ann, cause())
+    with pytest.raises(Missing):
+        parts.accounts.rename(ann, "Ann", cause())
