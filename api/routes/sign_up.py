@@ -36,9 +36,12 @@ def sign_up_routes(services: Services, protection: Protection) -> APIRouter:
         "/set-up",
         summary="Whether somebody has to set this installation up, and who may sign up",
         response_class=JsonBytes,
-        responses={200: json_answer(SetUpState, examples.SET_UP_STATE), **problem_responses(429)},
+        responses={200: json_answer(SetUpState, examples.SET_UP_STATE), **problem_responses(429, 503)},
     )
     async def get_set_up() -> Response:
+        if not deciding.access.claimed:
+            # Another process (`wattaway set-up`) may just have done it.
+            await deciding.follower.catch_up()
         state = {"needed": not deciding.access.claimed, "sign_up": protection.sign_up}
         return JsonBytes(msgspec.json.encode(state))
 

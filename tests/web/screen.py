@@ -57,6 +57,8 @@ class Screen:
         self._api = api
 
     async def open(self, path: str = "/") -> None:
+        """Open the page once the API knows what the test has decided behind its back."""
+        await self._api.services.deciding.follower.catch_up()
         await asyncio.to_thread(self._browser.get, self._api.base_url + path)
 
     async def sign_in(self, member: Member) -> None:

@@ -63,6 +63,13 @@ async def test_the_first_user_needs_the_code_and_gets_what_belongs_to_nobody(
     assert kind_of(again) == (409, "already-set-up")
 
 
+async def test_what_another_process_has_set_up_is_known_at_once(empty_api: ApiCorner) -> None:
+    async with httpx.AsyncClient(base_url=empty_api.base_url) as somebody:
+        for needed in (True, False):
+            assert (await somebody.get("/api/v1/set-up")).json()["needed"] is needed
+            empty_api.members.sign_up(f"olga-{needed}")
+
+
 async def test_a_code_stays_good_until_somebody_has_signed_up_with_it_once(
     empty_api: ApiCorner, set_up_code: str
 ) -> None:
