@@ -24,7 +24,7 @@ from ops.replay_plan import ReplayPlan, ReplayReport, show_report
 from ops.settings import Settings
 from ops.simulator.fleet import MOST_CONNECTING, STOPPED_DRAIN_S
 from ops.simulator.socket_device import Endpoint, SocketDevice, Tally
-from ops.trace_file import LineError, TraceRow, read_trace
+from ops.trace_file import LineError, TraceRow, check_trace, read_trace
 
 log = structlog.get_logger()
 
@@ -222,6 +222,7 @@ def run_replay(settings: Settings, plan: ReplayPlan) -> int:
     Raises:
         SettingInvalid: the file cannot be read, or the plan cannot be.
     """
+    check_trace(plan.path)
     with registration(settings, role="replay") as registering:
         report = asyncio.run(_replay(settings, plan, registering.token))
     show_report(plan, report)

@@ -17,11 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bridges.event_store_tables import relay_positions, stored_events
 from domain.errors import WattAwayError
-from domain.events import DEAD_LETTERS_TOPIC, LIFECYCLE_TOPIC, READINGS_TOPIC, REPORTS_TOPIC
+from domain.events import LIFECYCLE_TOPIC
 from ops.embedded.nats import mqtt_lets_in
 from ops.roles import ROLES
 from ops.service_users import mqtt_password
 from ops.settings import Settings
+from projections.dialect import translated_errors
+from projections.folds import PROJECTED_TOPICS
+from projections.schema import check_schema
 from projections.tables import read_model
 
 _WITHIN_S = 8.0
@@ -103,7 +106,7 @@ async def projection_lag(settings: Settings) -> int | None:
         async with asyncio.timeout(_WITHIN_S):
             ends = await _end_offsets(settings)
         positions = await asyncio.to_thread(_read_database, settings, {})
-    except (TimeoutError, OSError, KafkaError, SQLAlchemyError):
+    except (TimeoutError, OSError, KafkaError, SQLAlchemyError, WattAwayError):
         return None
     return sum(sum(offsets) - positions.get(name, 0) for name, offsets in ends.items()) if ends else None
 
@@ -127,7 +130,7 @@ async def _check_role(name: str, settings: Settings) -> Check:
 
 
 async def _end_offsets(settings: Settings) -> dict[str, list[int]]:
-    names = [settings.kafka_topic_prefix + name for name in (READINGS_TOPIC, REPORTS_TOPIC, DEAD_LETTERS_TOPIC)]
+    names = [settings.kafka_topic_prefix + name for name in PROJECTED_TOPICS]
     partitions = await _partitions(settings.kafka_bootstrap, names)
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, request_timeout_ms=5000)
     await consumer.start()
@@ -159,6 +162,8 @@ def _read_database(settings: Settings, counts: dict[str, int]) -> dict[str, int]
     group = f"{settings.kafka_topic_prefix}projector"
     position = model.consumer_positions
     try:
+        with translated_errors():
+            check_schema(engine)
         with engine.connect() as connection:
             counts["devices"] = connection.scalar(select(func.count()).select_from(model.devices)) or 0
             counts["dead letters"] = connection.scalar(select(func.count()).select_from(model.dead_letters)) or 0

@@ -78,6 +78,16 @@ class _ColumnError(Exception):
     """A value that cannot be taken: its column and why."""
 
 
+def check_trace(path: Path) -> None:
+    """Return if the file can be read and has the needed columns.
+
+    Raises:
+        SettingInvalid: it cannot, or has not.
+    """
+    with _open(path) as text:
+        _columns(path, csv.reader(text, strict=True))
+
+
 def read_trace(path: Path, on_error: OnError) -> Iterator[TraceRow]:
     """The rows of a CSV file (gzip if it ends in `.gz`), per device strictly in order of time.
 

@@ -6,10 +6,11 @@ from aiokafka import AIOKafkaProducer
 from sqlalchemy import create_engine, insert
 
 from bridges.kafka_topics import TopicNeeds, ensure_topics
-from domain.events import READINGS_TOPIC
+from domain.events import LIFECYCLE_TOPIC, READINGS_TOPIC
 from ops.embedded.ports import free_ports
 from ops.status import look, projection_lag
 from ops.wiring import migrate
+from projections.folds import PROJECTED_TOPICS
 from projections.tables import read_model
 from tests.servers import World
 
@@ -60,3 +61,15 @@ async def test_what_is_out_of_reach_is_said_and_the_rest_is_told(embedded_world:
     assert (answers["kafka"], answers["mqtt"], answers["redis"], answers["database"]) == (False,) * 4
     assert all("\n" not in check.detail and check.detail for check in status.checks)
     assert await projection_lag(settings) is None
+    details = {check.name: check.detail for check in status.checks}
+    assert details["database"] == "WATTAWAY_DATABASE_URL: the database has no tables of ours: run `wattaway migrate`"
+
+
+async def test_what_was_decided_counts_as_lag_too(embedded_world: World) -> None:
+    settings = embedded_world.settings
+    migrate(settings)
+    topics = [settings.kafka_topic_prefix + name for name in PROJECTED_TOPICS]
+    await ensure_topics(settings.kafka_bootstrap, topics, TopicNeeds(partitions=1, replication=1))
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap) as producer:
+        await producer.send_and_wait(settings.kafka_topic_prefix + LIFECYCLE_TOPIC, b"x")
+    assert await projection_lag(settings) == 1
