@@ -53,9 +53,11 @@ async def test_five_firmwares_are_live_and_do_what_they_are_told(
 
             async def is_live(device_id: str = device_id) -> Any:
                 answer = await olga.get(f"/api/v1/devices/{device_id}/latest")
-                return answer.json() if answer.status_code == 200 and answer.json()["relay"] else None
+                latest = answer.json() if answer.status_code == 200 else {}
+                # A pulse meter's first readings know no voltage: it has not had its turn on CF1.
+                return latest if latest.get("relay") and "voltage_v" in latest else None
 
-            latest = await eventually(is_live, within_s=40)
+            latest = await eventually(is_live, within_s=60)
             assert latest["voltage_v"] == pytest.approx(230, rel=0.02), said(folders)
         first, second, *_ = folders
         done = await commanded(olga, first, type="switch", relay=False)
