@@ -24,10 +24,19 @@ class Download:
         slot: 1 or 2, that partition's number.
         offer: what the server says about the image: `counter`, `size`, `sha256` (hex), `url`.
         trusted: (board, modulus) that the image must fit.
+        sector: room for one, taken early: after hours of small objects the heap may hold no 4 KiB in one piece.
     """
 
-    def __init__(self, record: "object", flash: "object", slot: int, offer: dict, trusted: "tuple[str, bytes]") -> None:
-        self._record, self._flash, self._slot, self._offer = record, flash, slot, offer
+    def __init__(
+        self,
+        record: "object",
+        flash: "object",
+        slot: int,
+        offer: dict,
+        trusted: "tuple[str, bytes]",
+        sector: "memoryview",
+    ) -> None:
+        self._record, self._flash, self._slot, self._offer, self._sector = record, flash, slot, offer, sector
         self._board, self._modulus = trusted
         self._mark = bytes.fromhex(offer["sha256"])
         self.at = self._known_progress()
@@ -62,14 +71,12 @@ class Download:
             raise HttpFailed("status " + str(response.status))
         if response.remaining != self._offer["size"] - self.at:
             raise BadImage("truncated")
-        sector = memoryview(bytearray(SECTOR_SIZE))
         while not self.is_complete:
-            filled = 0
-            while filled < min(SECTOR_SIZE, self._offer["size"] - self.at):
-                filled += await response.readinto(sector[filled:])
+            part = self._sector[: min(SECTOR_SIZE, self._offer["size"] - self.at)]
+            await response.fill(part)
             if not self.at:
-                self._check_start(sector)
-            self._write(sector[:filled])
+                self._check_start(part)
+            self._write(part)
 
     def _check_start(self, start: memoryview) -> None:
         head = check_signed(start, self._board, self._modulus, self._flash.size)

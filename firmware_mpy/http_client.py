@@ -4,7 +4,10 @@ import asyncio
 
 LINE_BYTES_MAX = 1024
 HEADERS_MAX = 64
+# For the connection, for the head of the answer, and for silence in the middle of the body.
 ANSWER_S = 15
+# For each part of the body, however it trickles in.
+FILL_S = 60
 
 
 class HttpFailed(Exception):
@@ -24,25 +27,24 @@ class Response:
         self.status, self.headers, self._stream = status, headers, stream
         self.remaining = _length(headers)
 
-    async def readinto(self, buffer: memoryview) -> int:
-        """Fill as much of `buffer` as comes at once; 0 at the end of the body. Raises HttpFailed."""
-        if not self.remaining:
-            return 0
-        wanted = buffer[: min(len(buffer), self.remaining)]
-        count = await _in_time(self._stream.readinto(wanted))
-        if not count:
+    async def fill(self, buffer: memoryview) -> None:
+        """Fill `buffer` from the body. Raises HttpFailed, also if that takes too long or the body ends before."""
+        if len(buffer) > self.remaining:
             raise HttpFailed("cut off")
-        self.remaining -= count
-        return count
+        await _in_time(self._filled(buffer), FILL_S)
+        self.remaining -= len(buffer)
+
+    async def _filled(self, buffer: memoryview) -> None:
+        at = 0
+        while at < len(buffer):
+            at += await _in_time(_some(self._stream, buffer[at:]), ANSWER_S)
 
     async def text(self, most: int) -> bytes:
         """Return the whole body. Raises HttpFailed, also if it is longer than `most`."""
         if self.remaining > most:
             raise HttpFailed("too long")
         content = memoryview(bytearray(self.remaining))
-        at = 0
-        while self.remaining:
-            at += await self.readinto(content[at:])
+        await self.fill(content)
         return bytes(content)
 
     def close(self) -> None:
@@ -73,14 +75,13 @@ class HttpClient:
         try:
             name = self._server_name if self._tls else None
             opening = asyncio.open_connection(self._server[0], self._server[1], ssl=self._tls, server_hostname=name)
-            stream, _ = await _in_time(opening)
+            stream, _ = await _in_time(opening, ANSWER_S)
         except (ValueError, MemoryError) as error:
             raise HttpFailed("connect: " + repr(error)) from None
         try:
             stream.write(self._request(path, headers or {}))
-            await _in_time(stream.drain())
-            status = await _status(stream)
-            return Response(status, await _headers(stream), stream)
+            await _in_time(stream.drain(), ANSWER_S)
+            return await _in_time(_answer(stream), ANSWER_S)
         except BaseException:
             stream.s.close()
             raise
@@ -92,20 +93,40 @@ class HttpClient:
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-async def _in_time(waiting: "object") -> "object":
+async def _in_time(waiting: "object", within_s: int) -> "object":
     try:
-        return await asyncio.wait_for(waiting, ANSWER_S)
+        return await asyncio.wait_for(waiting, within_s)
     except asyncio.TimeoutError:  # noqa: UP041
         raise HttpFailed("no answer in time") from None
     except OSError as error:
         raise HttpFailed(repr(error)) from None
 
 
+async def _some(stream: "object", buffer: memoryview) -> int:
+    """Fill as much of `buffer` as comes at once; how much. Raises HttpFailed at the end of the stream."""
+    while True:
+        count = await stream.readinto(buffer)
+        if count == 0:
+            raise HttpFailed("cut off")
+        # Of a TLS record that is not whole yet there is nothing (None) to be had.
+        if count:
+            return count
+
+
 async def _line(stream: "object") -> bytes:
-    line = await _in_time(stream.readline())
-    if len(line) > LINE_BYTES_MAX or not line.endswith(b"\n"):
-        raise HttpFailed("cut off")
-    return line.strip()
+    """Return the next line; one without an end does not fill the memory."""
+    line, byte = bytearray(), memoryview(bytearray(1))
+    while len(line) < LINE_BYTES_MAX:
+        await _some(stream, byte)
+        if byte[0] == 10:
+            return bytes(line).strip()
+        line.append(byte[0])
+    raise HttpFailed("too long a line")
+
+
+async def _answer(stream: "object") -> Response:
+    status = await _status(stream)
+    return Response(status, await _headers(stream), stream)
 
 
 async def _status(stream: "object") -> int:

@@ -4,12 +4,13 @@ Source: docs/protocol.md, "Updates".
 """
 
 import asyncio
+import gc
 
 import hal
 from download import PROGRESS_AT, PROGRESS_SLOT_SIZE, Download
 from firmware_image import BadImage
 from http_client import HttpFailed
-from records import Record
+from records import SECTOR_SIZE, Record
 from slots import PARTITIONS, STATE_PARTITION
 from strict_json import NotJson, parse
 
@@ -48,6 +49,7 @@ class Updates:
         self._slots, self._client, self._trusted, self._counter = slots, client, trusted, counter
         self._report, self._may_restart, self._restart = report, may_restart, restart
         self._record = Record(hal.Flash(STATE_PARTITION), PROGRESS_AT, PROGRESS_SLOT_SIZE)
+        self._sector = memoryview(bytearray(SECTOR_SIZE))
         self._checks = 0
         self.last_error = None
 
@@ -63,6 +65,7 @@ class Updates:
     async def check(self) -> bool:
         """Ask once; whether an update waits for the restart."""
         self._checks += 1
+        gc.collect()
         try:
             offer = await self._ask()
             if offer is None or not self._slots.may_install(offer["counter"], self._counter):
@@ -95,7 +98,8 @@ class Updates:
     async def _bring(self, offer: dict) -> None:
         """Download, check, and stage. Raises BadImage, HttpFailed."""
         slot = self._slots.target()
-        download = Download(self._record, hal.Flash(PARTITIONS[slot]), slot, offer, self._trusted)
+        flash = hal.Flash(PARTITIONS[slot])
+        download = Download(self._record, flash, slot, offer, self._trusted, self._sector)
         tries, pause_s = 0, 1
         while not download.is_complete:
             before = download.at

@@ -6,7 +6,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -22,6 +22,10 @@ class ImageServer:
         statuses: status of the next downloads, before any that succeeds.
         said_length: what it says the length is, instead of the truth.
         silent: the first download gets no answer until the test ends.
+        stalls_at: after so many bytes of each answer to a download (head and all) it goes on as `pause_s` says.
+        pause_s: between two bytes then; None: nothing more comes until the test ends.
+        slow_downloads: how many of the downloads are so.
+        endless_head: how many downloads are answered by a line that does not end.
         ranges: the `Range` of each download; None without.
     """
 
@@ -32,6 +36,10 @@ class ImageServer:
     statuses: list[int] = field(default_factory=list)
     said_length: int | None = None
     silent: bool = False
+    stalls_at: int = 0
+    pause_s: float | None = None
+    slow_downloads: int = 0
+    endless_head: int = 0
     ranges: list[str | None] = field(default_factory=list)
     tokens: set[str | None] = field(default_factory=set)
     port: int = 0
@@ -54,6 +62,11 @@ class _Handler(BaseHTTPRequestHandler):
         served.ranges.append(wanted)
         if served.silent and len(served.ranges) == 1:
             served.over.wait(60)
+        elif served.endless_head:
+            served.endless_head -= 1
+            with suppress(OSError):
+                for _ in range(10_000):
+                    self.wfile.write(b"x" * 1_000)
         elif served.statuses:
             self._answer(served.statuses.pop(0), b"")
         elif wanted and served.knows_ranges and self.headers["If-Range"] == f'"{served.offer["sha256"]}"':
@@ -65,12 +78,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, content: bytes, part: str | None = None) -> None:
         served, is_image = self.served, self.path == self.served.offer["url"]
         said = served.said_length if is_image and served.said_length is not None else len(content)
-        self.send_response(status)
-        self.send_header("Content-Length", str(said))
-        if part:
-            self.send_header("Content-Range", part)
-        self.end_headers()
-        self.wfile.write(content[: served.break_after] if is_image else content)
+        head = f"HTTP/1.1 {status} Told\r\nContent-Length: {said}\r\n"
+        head += f"Content-Range: {part}\r\n\r\n" if part else "\r\n"
+        if is_image and served.slow_downloads:
+            served.slow_downloads -= 1
+            self._dribble(head.encode() + content)
+        else:
+            self.wfile.write(head.encode() + (content[: served.break_after] if is_image else content))
+
+    def _dribble(self, answer: bytes) -> None:
+        served = self.served
+        self.wfile.write(answer[: served.stalls_at])
+        with suppress(OSError):
+            for at in range(served.stalls_at, len(answer)):
+                if served.over.wait(served.pause_s):
+                    return
+                self.wfile.write(answer[at : at + 1])
 
 
 class _Quiet(ThreadingHTTPServer):

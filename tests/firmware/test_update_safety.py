@@ -104,10 +104,8 @@ class Answer:
     def remaining(self) -> int:
         return len(self._left)
 
-    async def readinto(self, buffer: memoryview) -> int:
-        count = min(len(buffer), 1_000, len(self._left))
-        buffer[:count], self._left = self._left[:count], self._left[count:]
-        return count
+    async def fill(self, buffer: memoryview) -> None:
+        buffer[:], self._left = self._left[: len(buffer)], self._left[len(buffer) :]
 
 
 def is_bootable(slot: int) -> bool:
@@ -129,9 +127,9 @@ def update(content: bytes, counter: int) -> None:
         if not chosen.trial:
             slot = chosen.target()
             record = Record(hal.Flash(slots.STATE_PARTITION), PROGRESS_AT, PROGRESS_SLOT_SIZE)
-            bringing = Download(
-                record, hal.Flash(slots.PARTITIONS[slot]), slot, offer(content, counter), (BOARD, modulus())
-            )
+            flash, trusted = hal.Flash(slots.PARTITIONS[slot]), (BOARD, modulus())
+            sector = memoryview(bytearray(SECTOR_SIZE))
+            bringing = Download(record, flash, slot, offer(content, counter), trusted, sector)
             if not bringing.is_complete:
                 asyncio.run(bringing.take(Answer(content, bringing.at)))
             bringing.check()

@@ -30,9 +30,10 @@ def play(board: Path, do: str, **plan: Any) -> dict[str, Any]:
 
 
 def checked(board: Path, content: bytes, **faults: Any) -> tuple[dict[str, Any], ImageServer]:
-    counter, checks = faults.pop("counter", 2), faults.pop("checks", 1)
+    counter = faults.pop("counter", 2)
+    plan = {name: faults.pop(name) for name in ("checks", "patience_s") if name in faults}
     with serving(ImageServer(content, offer(content, counter), **faults)) as server:
-        return play(board, "check", port=server.port, checks=checks), server
+        return play(board, "check", port=server.port, **plan), server
 
 
 def test_a_good_image_comes_in_has_its_trial_and_stays(board: Path) -> None:
@@ -83,6 +84,30 @@ def test_a_broken_connection_goes_on_where_it_broke(board: Path) -> None:
 )
 def test_a_server_that_recovers_is_asked_again(board: Path, faults: dict[str, Any]) -> None:
     assert checked(board, image(), **faults)[0]["staged"]
+
+
+@pytest.mark.parametrize(
+    ("stalls_at", "pause_s", "goes_on_at"),
+    [(5_000, None, 4_096), (5_000, 0.3, 4_096), (9_000, 0.3, 8_192), (10, 0.3, None), (10, None, None)],
+    ids=["silent in the middle", "a trickle", "a trickle later on", "a trickling head", "silent in the head"],
+)
+def test_a_server_that_stalls_is_left_and_asked_for_the_rest(
+    board: Path, stalls_at: int, pause_s: float | None, goes_on_at: int | None
+) -> None:
+    told, server = checked(board, image(), stalls_at=stalls_at, pause_s=pause_s, slow_downloads=1, patience_s=3)
+    assert told["staged"], told
+    assert server.ranges == [None, f"bytes={goes_on_at}-" if goes_on_at else None]
+
+
+def test_a_server_that_only_ever_trickles_is_given_up_for_now(board: Path) -> None:
+    told, server = checked(board, image(), stalls_at=300, pause_s=0.3, slow_downloads=6, patience_s=2)
+    assert (told["staged"], told["error"], len(server.ranges)) == (False, "no answer in time", 6)
+    assert checked(board, image())[0]["staged"]
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory(board: Path) -> None:
+    told, server = checked(board, image(), endless_head=6)
+    assert (told["staged"], told["error"], len(server.ranges)) == (False, "too long a line", 6)
 
 
 def test_a_server_without_ranges_is_read_from_the_start(board: Path) -> None:

@@ -29,7 +29,7 @@ def check() -> dict:
 
     # The test does not wait as long as a socket does.
     update._spread = lambda _: 0
-    http_client.ANSWER_S = 1
+    http_client.ANSWER_S = http_client.FILL_S = plan.get("patience_s", 5)
     tls = None
     if plan.get("ca"):
         with open(plan["ca"], "rb") as authority:
