@@ -54,6 +54,8 @@ class SmartSocket:
         self._relay = Relay(_output(board["relay"]), record("relay"))
         self._protection = Protection(self._relay.open_at_once, hal.ticks_diff, now, self._rating)
         self.configuration = Configuration(record("configuration"), self._rating, self._apply)
+        if self._relay.tripped:
+            self._protection.restore(self._relay.tripped)
         if not safe_mode:
             self._start_load(was_power_cut)
         self.energy = EnergyCounter(record("energy"), now)
@@ -66,8 +68,6 @@ class SmartSocket:
         self._timer.start(PERIOD_MS, self._check)
 
     def _start_load(self, was_power_cut: bool) -> None:
-        if self._relay.tripped:
-            self._protection.restore(self._relay.tripped)
         try:
             closed = self._relay.start(self.configuration.members.get("power_on"), was_power_cut)
         except OSError as error:

@@ -172,6 +172,17 @@ def test_in_safe_mode_the_load_stays_off() -> None:
     assert bench.socket.relay, "what was before safe mode comes back"
 
 
+def test_safe_mode_does_not_forget_a_trip() -> None:
+    bench = SocketBench(load=[(60_000, 5_000_000, 1000)])
+    bench.socket.switch(True)
+    bench.run(1_000)
+    bench.start(power_cut=False, safe_mode=True)
+    bench.run(1_000)
+    assert bench.socket.cause_of_trip() == "over_current"
+    bench.start(power_cut=False)
+    assert (bench.socket.relay, bench.socket.refusal(True)) == (False, "tripped")
+
+
 @pytest.mark.parametrize(
     ("held_ms", "asked_for", "toggles"),
     [(0, 0, False), (300, 0, True), (1_400, 0, True), (3_000, 0, False), (6_000, 2, False), (16_000, 3, False)],
