@@ -3,6 +3,7 @@
 SECTOR_SIZE = 4096
 # Made once: the board erases without taking memory for it.
 _BLANK = b"\xff" * SECTOR_SIZE
+_PIECE = 64
 
 
 class PowerCut(Exception):
@@ -31,15 +32,21 @@ class Flash:
     def read(self, at: int, buffer: bytearray) -> None:
         """Fill `buffer` from `at` on."""
         self._check(at, len(buffer))
-        buffer[:] = self._load(at, len(buffer))
+        if self._file is None:
+            buffer[:] = self._content[at : at + len(buffer)]
+        else:
+            self._file.seek(at)
+            self._file.readinto(buffer)
 
     def write(self, at: int, data: bytes) -> None:
         """Clear the bits that are 0 in `data`; refuse what would need an erase first."""
         self._check(at, len(data))
-        before = self._load(at, len(data))
-        for index, byte in enumerate(data):
-            if byte & ~before[index] & 0xFF:
-                raise AssertionError(f"a write at {at + index} would have to set bits")
+        # In pieces: the board needs no memory to write.
+        for start in range(0, len(data), _PIECE):
+            before = self._load(at + start, min(_PIECE, len(data) - start))
+            for index, bits in enumerate(before, start):
+                if data[index] & ~bits & 0xFF:
+                    raise AssertionError(f"a write at {at + index} would have to set bits")
         self._change(at, data)
 
     def erase(self, at: int) -> None:

@@ -29,7 +29,10 @@ HEAP_KIB = 160
 """About what an ESP32 without PSRAM leaves to the program; objects of the 64-bit port are twice as large as there."""
 
 WHOLE_HEAP_KIB = 224
-"""For all of the firmware at once, as bytecode."""
+"""For all of the firmware at once, as bytecode, without updates."""
+
+UPDATING_HEAP_KIB = 320
+"""The same with updates, and with the script that looks on, which is compiled while it runs."""
 
 RESTARTED = 75
 """Status of a process that ended by `hal.restart()`."""
