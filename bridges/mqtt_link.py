@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,7 @@ class MqttServer:
     username: str
     password: str = field(repr=False)
     client_id: str
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -103,7 +105,13 @@ class MqttLink:
 
     async def _connect(self) -> None:
         connecting = asyncio.ensure_future(
-            self._client.connect(self._server.host, self._server.port, keepalive=_KEEPALIVE_S, version=MQTTv311)
+            self._client.connect(
+                self._server.host,
+                self._server.port,
+                ssl=self._server.tls or False,
+                keepalive=_KEEPALIVE_S,
+                version=MQTTv311,
+            )
         )
         losing = asyncio.ensure_future(self.lost.wait())
         try:

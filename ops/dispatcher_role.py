@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bridges.mqtt_link import MqttServer
 from bridges.run_dispatcher import run_dispatcher
 from ops.application import open_application
+from ops.mqtt_tls import mqtt_tls
 from ops.service_users import mqtt_dispatcher_password
 from ops.settings import Settings
 from ops.wiring import kafka_server, spare_the_collector, stop_on_signals
@@ -34,4 +35,5 @@ def dispatcher_mqtt(settings: Settings) -> MqttServer:
         settings.mqtt_dispatcher_username,
         mqtt_dispatcher_password(settings),
         settings.mqtt_dispatcher_client_id,
+        mqtt_tls(settings),
     )

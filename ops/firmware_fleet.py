@@ -68,10 +68,11 @@ class FirmwareFleetPlan:
 
 @dataclass(frozen=True)
 class Servers:
-    """Where the sockets find the broker and the API: URLs as a set-up tells them."""
+    """Where the sockets find the broker and the API: URLs as a set-up tells them, and who signed the broker's name."""
 
     mqtt: str
     http: str
+    ca: str | None = None
 
 
 def micropython() -> Path:
@@ -97,6 +98,8 @@ def furnish(folder: Path, device_id: str, kind: str, token: str, servers: Server
     boards = sorted((FIRMWARE / "boards").glob("*.json"))
     number = int(device_id.rpartition("-")[2])
     access: dict[str, Any] = {"ssid": "simulated", "password": "", "mqtt": servers.mqtt, "http": servers.http}
+    if servers.ca:
+        access["ca"] = servers.ca
     described = {
         "board": json.loads(boards[number % len(boards)].read_text()),
         # The time comes from the API; a simulation asks nobody else.

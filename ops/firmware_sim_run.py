@@ -44,7 +44,9 @@ def prepare(settings: Settings, plan: FirmwareFleetPlan) -> dict[str, Path]:
     if not tokens:
         device_id, why = next(iter(refused.items()))
         raise SettingInvalid(f"none of {plan.sockets} sockets can run: {device_id} {why}")
-    servers = Servers(f"mqtt://{settings.mqtt_host}:{settings.mqtt_port}", settings.api_url)
+    ca = Path(settings.mqtt_tls_ca).read_text() if settings.mqtt_tls_ca else None
+    mqtt = f"mqtt{'s' if ca else ''}://{settings.mqtt_host}:{settings.mqtt_port}"
+    servers = Servers(mqtt, settings.api_url, ca)
     folders = {device_id: settings.data_dir / FOLDER / device_id for device_id in tokens}
     for device_id, folder in folders.items():
         furnish(folder, device_id, kinds[device_id], tokens[device_id], servers, interval_s=plan.interval_s)

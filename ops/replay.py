@@ -19,6 +19,7 @@ import structlog
 from domain.clock import SystemClock
 from domain.errors import SettingInvalid
 from domain.wire import CLOCK_AHEAD_LIMIT_MS, MAX_AT_MS, WireReading, encode_data
+from ops.mqtt_tls import mqtt_tls
 from ops.registering import registration
 from ops.replay_plan import ReplayPlan, ReplayReport, show_report
 from ops.settings import Settings
@@ -230,7 +231,7 @@ def run_replay(settings: Settings, plan: ReplayPlan) -> int:
 
 
 async def _replay(settings: Settings, plan: ReplayPlan, token_of: Callable[[str], str]) -> ReplayReport:
-    endpoint = Endpoint(settings.mqtt_host, settings.mqtt_port)
+    endpoint = Endpoint(settings.mqtt_host, settings.mqtt_port, mqtt_tls(settings))
     replay = Replay(plan, endpoint, token_of)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

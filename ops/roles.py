@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ops.child import ChildSpec
 from ops.embedded.nats import mqtt_lets_in
+from ops.mqtt_tls import mqtt_tls
 from ops.service_users import mqtt_password
 from ops.settings import Settings
 
@@ -33,7 +34,9 @@ class Role:
 
 def _broker_lets_us_in(settings: Settings) -> bool:
     address = (settings.mqtt_host, settings.mqtt_port)
-    return mqtt_lets_in(address, settings.mqtt_username, mqtt_password(settings), within_s=_PROBE_S)
+    return mqtt_lets_in(
+        address, settings.mqtt_username, mqtt_password(settings), within_s=_PROBE_S, tls=mqtt_tls(settings)
+    )
 
 
 def _serves_metrics(port: int) -> bool:

@@ -31,6 +31,11 @@ class Settings(BaseSettings):
 
     mqtt_host: str = Field("127.0.0.1", description="MQTT broker.")
     mqtt_port: int = Field(21883, ge=1, le=65535, description="MQTT broker's port.")
+    mqtt_tls_ca: str = Field(
+        "", description="PEM file of who signed the MQTT broker's certificate; empty: it is asked without TLS."
+    )
+    mqtt_tls_certificate: str = Field("", description="PEM file of the embedded MQTT broker's chain; empty: no TLS.")
+    mqtt_tls_key: str = Field("", description="PEM file of that certificate's private key.")
     mqtt_username: str = Field("bridge", description="The bridge's MQTT user.")
     mqtt_password: SecretStr = Field(SecretStr(""), description="The bridge's MQTT password.")
     mqtt_client_id: str = Field("wattaway-bridge", description="Names the bridge's persistent session; one per bridge.")

@@ -19,6 +19,7 @@ from bridges.event_store_tables import relay_positions, stored_events
 from domain.errors import WattAwayError
 from domain.events import LIFECYCLE_TOPIC
 from ops.embedded.nats import mqtt_lets_in
+from ops.mqtt_tls import mqtt_tls
 from ops.roles import ROLES
 from ops.service_users import mqtt_password
 from ops.settings import Settings
@@ -87,7 +88,8 @@ async def look(settings: Settings) -> Status:
 
     async def mqtt() -> str:
         address = (settings.mqtt_host, settings.mqtt_port)
-        if not await asyncio.to_thread(mqtt_lets_in, address, settings.mqtt_username, mqtt_password(settings)):
+        login = (settings.mqtt_username, mqtt_password(settings))
+        if not await asyncio.to_thread(mqtt_lets_in, address, *login, tls=mqtt_tls(settings)):
             raise ConnectionError(f"{address[0]}:{address[1]} does not let user {settings.mqtt_username!r} in")
         return f"{address[0]}:{address[1]}"
 

@@ -70,7 +70,13 @@ def run_up(settings: Settings, plan: UpPlan, console: Console) -> int:
 def embedded_specs(settings: Settings) -> list[ChildSpec]:
     """The servers that these settings do not point elsewhere."""
     specs = [
-        EmbeddedNats(settings.data_dir, settings.mqtt_port, settings.embedded_nats_port).spec(),
+        EmbeddedNats(
+            settings.data_dir,
+            settings.mqtt_port,
+            settings.embedded_nats_port,
+            settings.mqtt_tls_certificate,
+            settings.mqtt_tls_key,
+        ).spec(),
         EmbeddedKafka(settings.data_dir, embedded_kafka_port(settings), settings.embedded_kafka_controller_port).spec(),
     ]
     if not settings.redis_url.get_secret_value():

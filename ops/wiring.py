@@ -13,6 +13,7 @@ import uvloop
 
 from domain.clock import SystemClock
 from ops.credentials import stored_secret
+from ops.mqtt_tls import mqtt_tls
 from ops.service_users import mqtt_password
 from ops.settings import Settings
 
@@ -75,6 +76,7 @@ async def _run_bridge(settings: Settings) -> None:
             settings.mqtt_username,
             mqtt_password(settings),
             settings.mqtt_client_id,
+            mqtt_tls(settings),
         ),
         kafka_server(settings),
         reading_max_age_ms=settings.reading_max_age_days * _DAY_MS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ mqtt {{
   port: {mqtt_port}
   ack_wait: "{ack_wait_s}s"
   max_ack_pending: {max_ack_pending}
+  {tls}
 }}
 accounts {{
   {auth_account} {{ users: [ {{ user: "{auth_user}", password: "{auth_password}" }} ] }}
@@ -65,11 +67,16 @@ authorization {{
 
 @dataclass(frozen=True)
 class EmbeddedNats:
-    """Where the broker lives. `mqtt_port` is for devices and the bridge, `client_port` for `device-auth`."""
+    """Where the broker lives. `mqtt_port` is for devices and the bridge, `client_port` for `device-auth`.
+
+    `certificate` and `key` are PEM files: then the MQTT port speaks TLS alone.
+    """
 
     data_dir: Path
     mqtt_port: int
     client_port: int
+    certificate: str = ""
+    key: str = ""
     max_file_gb: int = 16
 
     @property
@@ -103,6 +110,7 @@ class EmbeddedNats:
                 max_file_gb=self.max_file_gb,
                 ack_wait_s=ACK_WAIT_S,
                 max_ack_pending=MAX_ACK_PENDING,
+                tls=self._tls(),
                 auth_account=AUTH_ACCOUNT,
                 auth_user=AUTH_USER,
                 auth_password=callout_password(self.data_dir),
@@ -114,13 +122,24 @@ class EmbeddedNats:
             )
         )
 
+    def _tls(self) -> str:
+        if not self.certificate:
+            return ""
+        return f'tls {{ cert_file: "{Path(self.certificate).resolve()}", key_file: "{Path(self.key).resolve()}" }}'
+
     def is_ready(self) -> bool:
         """Both of its ports are open; it opens the MQTT port once JetStream is up."""
         return ask((LOOPBACK, self.client_port), b"", 4) == b"INFO" and is_open((LOOPBACK, self.mqtt_port))
 
 
 def mqtt_lets_in(
-    address: tuple[str, int], user: str, password: str, *, client_id: str = "", within_s: float = 6.0
+    address: tuple[str, int],
+    user: str,
+    password: str,
+    *,
+    client_id: str = "",
+    within_s: float = 6.0,
+    tls: ssl.SSLContext | None = None,
 ) -> bool:
     """Whether the broker accepts a CONNECT of this user; without a `client_id` it gets one of its own.
 
@@ -130,7 +149,7 @@ def mqtt_lets_in(
     body = _mqtt_text("MQTT") + bytes([4, 0b1100_0010, 0, 10]) + b"".join(fields)
     assert len(body) < 16384
     length = bytes([len(body)]) if len(body) < 128 else bytes([len(body) % 128 | 128, len(body) // 128])
-    return ask(address, b"\x10" + length + body, 4, within_s) == b"\x20\x02\x00\x00"
+    return ask(address, b"\x10" + length + body, 4, within_s, tls) == b"\x20\x02\x00\x00"
 
 
 def callout_password(data_dir: Path) -> str:

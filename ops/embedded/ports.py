@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
 LOOPBACK = "127.0.0.1"
 _CONNECT_S = 0.5
@@ -40,7 +41,13 @@ def free_ports(count: int) -> list[int]:
             probe.close()
 
 
-def ask(address: tuple[str, int] | str, request: bytes, answer_bytes: int, within_s: float = _CONNECT_S) -> bytes:
+def ask(
+    address: tuple[str, int] | str,
+    request: bytes,
+    answer_bytes: int,
+    within_s: float = _CONNECT_S,
+    tls: ssl.SSLContext | None = None,
+) -> bytes:
     """The first `answer_bytes` of a server's answer; empty if it does not answer.
 
     Args:
@@ -51,7 +58,11 @@ def ask(address: tuple[str, int] | str, request: bytes, answer_bytes: int, withi
         with socket.socket(family, socket.SOCK_STREAM) as connection:
             connection.settimeout(within_s)
             connection.connect(address)
-            connection.sendall(request)
-            return connection.recv(answer_bytes, socket.MSG_WAITALL)
+            if tls is None:
+                connection.sendall(request)
+                return connection.recv(answer_bytes, socket.MSG_WAITALL)
+            with tls.wrap_socket(connection, server_hostname=address[0]) as stream:
+                stream.sendall(request)
+                return stream.recv(answer_bytes)
     except OSError:
         return b""

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from domain.errors import SettingInvalid
+from ops.mqtt_tls import mqtt_tls
 from ops.registering import registration
 from ops.settings import Settings
 from ops.simulator.fleet import Fleet, SimulationPlan, SimulationReport, device_kinds
@@ -69,7 +70,7 @@ async def _simulate(
 ) -> SimulationReport:
     fleet = Fleet(
         plan,
-        Endpoint(settings.mqtt_host, settings.mqtt_port),
+        Endpoint(settings.mqtt_host, settings.mqtt_port, mqtt_tls(settings)),
         tokens.__getitem__,
         left_out={device_id for device_id, _kind in device_kinds(plan) if device_id not in tokens},
         energy_mwh=load_counters(counters),

@@ -267,7 +267,9 @@ async def connect(
         MqttClosed: it is out of reach or did not answer in time.
     """
     loop = asyncio.get_running_loop()
-    opening = loop.create_connection(lambda: MqttClient(login, on_message, on_puback), login.host, login.port)
+    opening = loop.create_connection(
+        lambda: MqttClient(login, on_message, on_puback), login.host, login.port, ssl=login.tls
+    )
     try:
         _, client = await asyncio.wait_for(opening, timeout_s)
     except (OSError, TimeoutError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
 
 from domain.errors import DependencyUnavailable
@@ -34,6 +35,7 @@ class Login:
     keep_alive_s: int = 60
     clean_session: bool = True
     will: Will | None = None
+    tls: ssl.SSLContext | None = None
 
     def packet(self) -> bytes:
         """The CONNECT packet."""

@@ -8,6 +8,7 @@ obeyed once.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -49,6 +50,7 @@ class Endpoint:
 
     host: str
     port: int
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True)
@@ -297,4 +299,5 @@ def _login(device_id: str, token: str, endpoint: Endpoint, timing: LinkTiming) -
         password=token,
         keep_alive_s=timing.keep_alive_s,
         will=Will(status_topic(device_id), encode_status(PresenceReport(False))),
+        tls=endpoint.tls,
     )

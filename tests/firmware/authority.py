@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from cryptography import x509
@@ -26,17 +27,21 @@ class Authority:
 
     def server(self) -> ssl.SSLContext:
         """Return the context of a server that bears a certificate of this authority."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.server_files())
+        return context
+
+    def server_files(self) -> Path:
+        """Return the file of a server's key and of its certificate, which bears loopback's address, too."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER_NAME)])
-        names = x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME)])
+        names = x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME), x509.IPAddress(IPv4Address("127.0.0.1"))])
         certificate = self._certificate(subject, key.public_key(), names)
         path = self._folder / "server.pem"
         form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         pem = key.private_bytes(serialization.Encoding.PEM, *form)
         path.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
+        return path
 
     def _certificate(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, extension: x509.ExtensionType
