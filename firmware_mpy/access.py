@@ -48,6 +48,11 @@ class Access:
         self._record.save(json.dumps(known).encode())
         self.members = known
 
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._record.erase()
+        self.members = {}
+
 
 def wifi_members(strings: "list[bytes]") -> dict:
     """Return what a list of name and password says. Raises BadAccess."""

@@ -41,6 +41,9 @@ class Application:
     ) -> None:
         self._watchdog, self._checks = hal.Watchdog(WATCHDOG_MS), -1
         self._access, self._started, self._trusted = access, started, trusted
+        if access.members.get("forget"):
+            # Before anything is read that the next owner must not see. A power cut on the way, and it begins again.
+            forget_owner(access, self._watchdog.feed)
         self._safe_mode = started is not None and started.safe
         self._uplink, self._early, self._leaving = None, [], None
         self._restart_asked = False
@@ -172,7 +175,7 @@ class Application:
     async def _leave(self) -> None:
         asked_for = self.socket.asked_for
         if asked_for == button.RESET:
-            forget_owner()
+            self._access.keep({"forget": True})
         elif asked_for == button.SET_UP:
             self._access.keep({"set_up": True})
         elif self._uplink is not None:

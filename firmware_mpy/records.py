@@ -66,6 +66,14 @@ class Record:
                 return
         raise OSError("the flash is worn out")
 
+    def erase(self) -> None:
+        """Forget it, the newest sector last: of slots as large as a sector no power cut brings an older one back."""
+        newest = (self._place if self._newest_place is None else self._newest_place) // self._slots
+        for sector in (1 - newest, newest):
+            self._flash.erase(self._at + sector * SECTOR_SIZE)
+        self._sequence, self._newest, self._newest_place = 0, None, None
+        self._place = 2 * self._slots - 1
+
     def _address(self, place: int) -> int:
         sector, slot = divmod(place, self._slots)
         return self._at + sector * SECTOR_SIZE + slot * self._slot_size

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import access
+import flash_layout
+import hal
 import pytest
 from access import Access, BadAccess, http_server, mqtt_server, server_members, wifi_members
-from flash import SECTOR_SIZE, Flash
+from flash import SECTOR_SIZE, Flash, PowerCut
+from flash_ring import FlashRing
 from hypothesis import given
 from hypothesis import strategies as st
 from records import Record
@@ -13,6 +16,54 @@ from records import Record
 from tests.firmware.micropython import Worker, here
 
 TOKEN = b"0123456789abcdef" * 4
+
+
+def owned() -> None:
+    """A socket that somebody has used, and whose button was held."""
+    flash_layout.record("energy").save(b"12345678")
+    for name in ("configuration", "commands", "relay", "bases"):
+        flash_layout.record(name).save(b"theirs")
+    ring = FlashRing(hal.Flash("ring"))
+    for seq in range(100):
+        ring.append(7, seq, b"reading")
+    kept = Access(flash_layout.record("access"))
+    kept.keep({"ssid": "Home"})
+    kept.keep({"token": "theirs"})
+    kept.keep({"forget": True})
+
+
+def theirs() -> list[str]:
+    names = [name for name in ("configuration", "commands", "relay", "bases") if flash_layout.record(name).load()]
+    return [*names, *["ring"] * len(FlashRing(hal.Flash("ring")))]
+
+
+@pytest.mark.parametrize("torn", range(8))
+def test_a_factory_reset_that_a_power_cut_stops_goes_on_before_anybody_else_owns_it(
+    monkeypatch: pytest.MonkeyPatch, torn: int
+) -> None:
+    cuts = 0
+    for name in ("ring", "state"):
+        for cut in range(100):
+            state, ring = Flash(flash_layout.STATE_SIZE), Flash(4 * SECTOR_SIZE)
+            monkeypatch.setattr(hal.board, "flashes", {"state": state, "ring": ring})
+            owned()
+            fed: list[int] = []
+            kept, chosen = Access(flash_layout.record("access")), hal.board.flashes[name]
+            chosen.cut_after, chosen.torn = cut, torn + 8 * cut
+            try:
+                flash_layout.forget_owner(kept, lambda fed=fed: fed.append(1))
+            except PowerCut:
+                chosen.cut_after, cuts = None, cuts + 1
+                kept = Access(flash_layout.record("access"))
+                assert kept.members.get("forget") if kept.members else not theirs()
+                flash_layout.forget_owner(kept, bool)
+            else:
+                assert len(fed) >= 4, "the watchdog"
+            assert (kept.members, theirs(), Access(flash_layout.record("access")).members) == ({}, [], {})
+            assert flash_layout.record("energy").load() == b"12345678"
+            if chosen.cut_after is not None:
+                break
+    assert cuts == 4 + 10
 
 
 def test_servers_have_the_usual_ports_unless_told() -> None:
