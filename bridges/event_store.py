@@ -29,6 +29,7 @@ from sqlalchemy import Connection, Engine, Table, func, insert, select, update
 from bridges.event_store_errors import library_errors
 from bridges.event_store_tables import event_sequence, snapshots, stored_events, tracking
 from bridges.event_subscription import EventSubscription
+from domain.ports import Beside
 
 Recorded = Callable[[int], None]
 
@@ -150,6 +151,14 @@ class SqlApplicationRecorder(SqlAggregateRecorder, ApplicationRecorder):
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
         return list(self._record(stored_events, **kwargs))
 
+    def _insert(
+        self, connection: Connection, events: Sequence[StoredEvent], *, beside: Sequence[Beside] = (), **_: Any
+    ) -> range:
+        ids = super()._insert(connection, events)
+        for change in beside:
+            change(connection)
+        return ids
+
     def select_notifications(
         self,
         start: int | None,
@@ -210,9 +219,9 @@ class SqlProcessRecorder(SqlTrackingRecorder, SqlApplicationRecorder, ProcessRec
         SqlApplicationRecorder.__init__(self, database)
 
     def _insert(
-        self, connection: Connection, events: Sequence[StoredEvent], *, tracking: Tracking | None = None, **_: Any
+        self, connection: Connection, events: Sequence[StoredEvent], *, tracking: Tracking | None = None, **more: Any
     ) -> range:
-        ids = super()._insert(connection, events)
+        ids = super()._insert(connection, events, **more)
         if tracking is not None:
             _track(connection, tracking)
         return ids

@@ -16,11 +16,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.persistence import IntegrityError
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import exc as sql_errors
 
 from bridges.event_store import EventDatabase
 from bridges.event_store_tables import personal_keys, sign_in_names
 from domain.clock import Clock
 from domain.errors import Missing, RuleBroken, SettingInvalid
+from domain.ports import Beside
 
 KEY_BYTES = 32
 REMEMBERED_S = 0.8
@@ -86,29 +88,39 @@ class SqlKeyStore:
 
     def forget(self, subject: str) -> None:
         """Delete the subject's key and its sign-in name, for all processes within a second."""
-        now_ms = self._clock.now_ms()
         with self._database.transaction() as connection:
+            self.forgetting(subject)(connection)
+
+    def forgetting(self, subject: str) -> Beside:
+        """The same in the transaction of a decision."""
+
+        def forget(connection: Connection) -> None:
+            now_ms = self._clock.now_ms()
             forgotten = {"wrapped_key": None, "forgotten_at_ms": now_ms}
             known = personal_keys.c.subject == subject
             if connection.execute(update(personal_keys).where(known).values(forgotten)).rowcount == 0:
                 connection.execute(insert(personal_keys).values(subject=subject, made_at_ms=now_ms, **forgotten))
             _release(connection, subject.removeprefix(_USER))
-        with self._turn:
-            self._remembered.pop(subject, None)
+            with self._turn:
+                self._remembered.pop(subject, None)
 
-    def reserve_name(self, name_hash: str, user_id: str) -> None:
-        """Make a sign-in name this user's only one.
+        return forget
 
-        Raises:
-            RuleBroken: it is somebody else's (`name-taken`).
+    def reserving(self, name_hash: str, user_id: str) -> Beside:
+        """Makes a sign-in name this user's only one, in the transaction of a decision.
+
+        It raises `RuleBroken` if it is somebody else's (`name-taken`).
         """
-        row = {"name_hash": name_hash, "user_id": user_id, "reserved_at_ms": self._clock.now_ms()}
-        try:
-            with self._database.transaction() as connection:
-                _release(connection, user_id)
+
+        def reserve(connection: Connection) -> None:
+            row = {"name_hash": name_hash, "user_id": user_id, "reserved_at_ms": self._clock.now_ms()}
+            _release(connection, user_id)
+            try:
                 connection.execute(insert(sign_in_names).values(row))
-        except IntegrityError as error:
-            raise RuleBroken("name-taken", "somebody else signs in with that already") from error
+            except sql_errors.IntegrityError as error:
+                raise RuleBroken("name-taken", "somebody else signs in with that already") from error
+
+        return reserve
 
     def user_of_name(self, name_hash: str) -> str | None:
         """Whose sign-in name this is."""

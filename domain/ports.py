@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from domain.events import Record
+
+Beside = Callable[[Any], None]
+"""What else a decision's transaction does: the event store calls it with its transaction, before the commit."""
 
 
 class EventLog(Protocol):
@@ -38,11 +41,13 @@ class KeyStore(Protocol):
         Within a second no process opens anything of it any more.
         """
 
-    def reserve_name(self, name_hash: str, user_id: str) -> None:
-        """Make a sign-in name this user's only one.
+    def forgetting(self, subject: str) -> Beside:
+        """The same in the transaction of a decision."""
 
-        Raises:
-            RuleBroken: it is somebody else's (`name-taken`).
+    def reserving(self, name_hash: str, user_id: str) -> Beside:
+        """Makes a sign-in name this user's only one, in the transaction of a decision.
+
+        It raises `RuleBroken` if it is somebody else's (`name-taken`).
         """
 
     def user_of_name(self, name_hash: str) -> str | None:

@@ -21,6 +21,7 @@ from domain.errors import Missing, RuleBroken
 from domain.lifecycle.access import Invitation
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.claim import FirstUser, claim, own_tenant_name, ownerless_tenants
+from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.tokens import token_sha256
 
 TAKES_S = 0.4
@@ -126,15 +127,18 @@ def _check_allowed(services: Services, protection: Protection, token: str | None
 
 
 def _join(services: Services, new: SignUp, invitation: Invitation | None, cause: Cause) -> None:
-    deciding = services.deciding
+    accounts, tenancy = services.deciding.accounts, services.deciding.tenancy
+
+    def join(user_id: str) -> list[Tenant]:
+        if invitation is None:
+            return []
+        return [tenancy.accepted(invitation.tenant_id, invitation.invitation_id, user_id, cause)]
+
     tenant_name = None if invitation is not None else new.tenant_name or own_tenant_name(new.name)
     try:
-        made = deciding.accounts.sign_up(
-            cause, email=new.email, name=new.name, password=new.password, tenant_name=tenant_name
+        accounts.sign_up(
+            cause, email=new.email, name=new.name, password=new.password, tenant_name=tenant_name, joining=join
         )
     except RuleBroken as error:
         if error.kind != "name-taken":
             raise
-        return
-    if invitation is not None:
-        deciding.tenancy.accept(invitation.tenant_id, invitation.invitation_id, made.user_id, cause)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from eventsourcing.persistence import RecordConflictError
 
 from domain.errors import DependencyUnavailable, InvalidInput, Missing, RuleBroken
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.entity import Entity
 from domain.lifecycle.lifecycle import Lifecycle
-from domain.lifecycle.personal import Personal, user_subject
+from domain.lifecycle.personal import Personal, tenant_subject, user_subject
 from domain.lifecycle.site import SITE_ID, Site
 from domain.lifecycle.tenancy import new_tenant
 from domain.lifecycle.tokens import API_TOKEN_PREFIX, new_token, token_sha256
 from domain.lifecycle.users import Scope, User
+from domain.ports import Beside
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
 LONGEST_API_TOKEN_LIFE = timedelta(days=365)
@@ -33,6 +33,20 @@ class SignUp(NamedTuple):
 
     user_id: str
     tenant_id: str | None
+
+
+Joining = Callable[[str], Iterable[Entity]]
+"""What else begins with a new user, by the user's id: aggregates that have decided so, to be stored with the user."""
+
+
+class _NewUser(NamedTuple):
+    user_id: UUID
+    cause: Cause
+    email: str
+    name: str
+    password_hash: str
+    tenant_id: UUID
+    tenant_name: str | None
 
 
 class IssuedToken(NamedTuple):
@@ -57,26 +71,55 @@ class Accounts:
         # Checked for unknown names, so that they take as long as known ones.
         self._nobody = self._hasher.hash("nobody's password")
 
-    def sign_up(self, cause: Cause, *, email: str, name: str, password: str, tenant_name: str | None) -> SignUp:
+    def sign_up(
+        self,
+        cause: Cause,
+        *,
+        email: str,
+        name: str,
+        password: str,
+        tenant_name: str | None,
+        joining: Joining = lambda _user_id: (),
+        must_be_first: bool = False,
+    ) -> SignUp:
         """A new user, with a tenant of their own if that has a name; the first one of all becomes the site's admin.
 
-        A taken email is found out after as much work as a free one takes.
+        All of it is one commit, the sign-in name included. A taken email is found out after as much work as a free one
+        takes.
 
+        Args:
+            joining: asked anew whenever what it decided about was changed meanwhile.
         Raises:
             InvalidInput: the password is too short or too long.
-            RuleBroken: the email is somebody's already (`name-taken`).
+            RuleBroken: the email is somebody's already (`name-taken`), or there is an admin who must not be
+                (`already-set-up`).
             DependencyUnavailable: the database is out of reach; the user may be there all the same.
+            Whatever `joining` raises.
         """
         check_password(password)
-        password_hash, user_id = self._hasher.hash(password), uuid4()
-        self._personal.begin(user_subject(str(user_id)))
+        new = _NewUser(uuid4(), cause, email, name, self._hasher.hash(password), uuid4(), tenant_name)
+        self._personal.begin(user_subject(str(new.user_id)))
         try:
-            self._personal.keys.reserve_name(self.name_hash(email), str(user_id))
-            return self._store_new(user_id, cause, email, name, password_hash, tenant_name)
+            self._lifecycle.retry(lambda: self._store_new(new, joining, must_be_first))
         except BaseException:
-            if not self._may_be_stored(user_id):
-                self._personal.keys.forget(user_subject(str(user_id)))
+            if not self._may_be_stored(new.user_id):
+                for subject in (user_subject(str(new.user_id)), tenant_subject(str(new.tenant_id))):
+                    self._personal.keys.forget(subject)
             raise
+        return SignUp(str(new.user_id), None if tenant_name is None else str(new.tenant_id))
+
+    def _store_new(self, new: _NewUser, joining: Joining, must_be_first: bool) -> None:
+        user_id = str(new.user_id)
+        aggregates: list[Entity] = [self._sealed_user(new), *joining(user_id)]
+        if new.tenant_name is not None:
+            named = {"name": new.tenant_name, "owner_id": user_id}
+            aggregates.append(new_tenant(self._personal, new.cause, tenant_id=new.tenant_id, **named))
+        if self._lifecycle.find(Site, SITE_ID) is None:
+            aggregates.append(Site.claim(user_id, new.cause))
+        elif must_be_first:
+            raise RuleBroken("already-set-up", "somebody has set this installation up already; sign in")
+        reserving = self._personal.keys.reserving(self.name_hash(new.email), user_id)
+        self._lifecycle.store(*aggregates, beside=[reserving])
 
     def _may_be_stored(self, user_id: UUID) -> bool:
         """Whether a user may be in the event store, whose answer to the commit was lost.
@@ -88,28 +131,15 @@ class Accounts:
         except DependencyUnavailable:
             return True
 
-    def _store_new(
-        self, user_id: UUID, cause: Cause, email: str, name: str, password_hash: str, tenant_name: str | None
-    ) -> SignUp:
-        subject = user_subject(str(user_id))
-        sealed = {
-            "email": self._personal.seal(subject, "email", email.strip()),
-            "name": self._personal.seal(subject, "name", name),
-            "password": self._personal.seal(subject, "password", password_hash),
-        }
-        tenants = (
-            [] if tenant_name is None else [new_tenant(self._personal, cause, name=tenant_name, owner_id=str(user_id))]
+    def _sealed_user(self, new: _NewUser) -> User:
+        subject = user_subject(str(new.user_id))
+        return User.sign_up(
+            new.user_id,
+            new.cause,
+            email=self._personal.seal(subject, "email", new.email.strip()),
+            name=self._personal.seal(subject, "name", new.name),
+            password=self._personal.seal(subject, "password", new.password_hash),
         )
-        new: list[Entity] = [User.sign_up(user_id, cause, **sealed), *tenants]
-        if self._lifecycle.find(Site, SITE_ID) is None:
-            try:
-                self._lifecycle.store(*new, Site.claim(str(user_id), cause))
-            except RecordConflictError:
-                # Somebody was first after all.
-                return self._store_new(user_id, cause, email, name, password_hash, tenant_name)
-        else:
-            self._lifecycle.store(*new)
-        return SignUp(str(user_id), str(tenants[0].id) if tenants else None)
 
     def authenticate(self, email: str, password: str) -> str | None:
         """The id of the user with this email and password; None for any other, after as long a time."""
@@ -148,8 +178,8 @@ class Accounts:
     def change_email(self, user_id: str, email: str, cause: Cause) -> int:
         """Raises `RuleBroken` if it is somebody else's."""
         sealed = self._personal.seal(user_subject(user_id), "email", email.strip())
-        self._personal.keys.reserve_name(self.name_hash(email), user_id)
-        return self._change(user_id, lambda user: user.change_email(sealed, cause))
+        reserving = self._personal.keys.reserving(self.name_hash(email), user_id)
+        return self._change(user_id, lambda user: user.change_email(sealed, cause), reserving)
 
     def change_password(self, user_id: str, password: str, cause: Cause) -> int:
         """Raises `InvalidInput` if it is too short or too long."""
@@ -178,9 +208,8 @@ class Accounts:
 
     def forget(self, user_id: str, cause: Cause) -> int:
         """Nobody can act as this user any more, and all that is personal can never be read again."""
-        newest = self._change(user_id, lambda user: user.forget(cause))
-        self._personal.keys.forget(user_subject(user_id))
-        return newest
+        forgetting = self._personal.keys.forgetting(user_subject(user_id))
+        return self._change(user_id, lambda user: user.forget(cause), forgetting)
 
     def grant_admin(self, user_id: str, cause: Cause) -> int:
         if self._lifecycle.find(User, UUID(user_id)) is None:
@@ -195,8 +224,8 @@ class Accounts:
         folded = unicodedata.normalize("NFKC", email).strip().casefold()
         return hmac.new(self._name_key, folded.encode(), hashlib.sha256).hexdigest()
 
-    def _change(self, user_id: str, decide: Callable[[User], None]) -> int:
-        return self._lifecycle.change(User, UUID(user_id), decide)[1]
+    def _change(self, user_id: str, decide: Callable[[User], None], *beside: Beside) -> int:
+        return self._lifecycle.change(User, UUID(user_id), decide, beside=beside)[1]
 
 
 def check_password(password: str) -> None:

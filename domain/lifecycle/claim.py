@@ -8,6 +8,7 @@ from domain.lifecycle.access import Access
 from domain.lifecycle.accounts import Accounts
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.tenancy import Tenancy
+from domain.lifecycle.tenants import Tenant
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,23 @@ def ownerless_tenants(access: Access) -> list[str]:
 
 
 def claim(accounts: Accounts, tenancy: Tenancy, ownerless: list[str], user: FirstUser, cause: Cause) -> str:
-    """The id of the first user, who is signed up now and owns these tenants. Blocking.
+    """The id of the first user, who is signed up now and owns these tenants, in one commit. Blocking.
 
     Raises:
-        As `Accounts.sign_up`.
+        As `Accounts.sign_up`: `already-set-up`, too.
     """
+
+    def take_over(user_id: str) -> list[Tenant]:
+        return [tenancy.admitted(tenant_id, user_id, "owner", cause) for tenant_id in ownerless]
+
     name = user.tenant_name if user.tenant_name is not None or ownerless else own_tenant_name(user.name)
-    made = accounts.sign_up(cause, email=user.email, name=user.name, password=user.password, tenant_name=name)
-    for tenant_id in ownerless:
-        tenancy.add_member(tenant_id, made.user_id, "owner", cause)
+    made = accounts.sign_up(
+        cause,
+        email=user.email,
+        name=user.name,
+        password=user.password,
+        tenant_name=name,
+        joining=take_over,
+        must_be_first=True,
+    )
     return made.user_id

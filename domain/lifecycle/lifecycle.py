@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -24,6 +24,7 @@ from domain.lifecycle.entity import Entity
 from domain.lifecycle.mapping import PlainJsonMapper
 from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.users import User
+from domain.ports import Beside
 
 E = TypeVar("E", bound=Entity)
 R = TypeVar("R")
@@ -83,33 +84,49 @@ class Lifecycle(Application[UUID]):
             raise Missing(f"unknown-{kind.__name__.lower()}", f"no such {kind.__name__.lower()}")
         return found
 
-    def store(self, *aggregates: Entity) -> int:
+    def store(self, *aggregates: Entity, beside: Sequence[Beside] = ()) -> int:
         """Store what these have decided, all or nothing; the newest notification id (0: nothing was decided).
 
+        Args:
+            beside: what is done in the same transaction.
         Raises:
             RecordConflictError: one of them was changed meanwhile, or exists already.
             DependencyUnavailable: the database is out of reach.
+            Whatever `beside` raises: then nothing is stored.
         """
         try:
-            recordings = self.save(*aggregates)
+            recordings = self.save(*aggregates, beside=beside)
         except (OperationalError, InterfaceError) as error:
             raise DependencyUnavailable("database", str(error)) from error
         return max((recording.notification.id for recording in recordings), default=0)
 
-    def change(self, kind: type[E], aggregate_id: UUID, decide: Callable[[E], R]) -> tuple[R, int]:
+    def change(
+        self, kind: type[E], aggregate_id: UUID, decide: Callable[[E], R], *, beside: Sequence[Beside] = ()
+    ) -> tuple[R, int]:
         """Let one aggregate decide, from the start again if it was changed meanwhile; the result, and `store`'s.
 
+        Args:
+            beside: what is done in the same transaction.
         Raises:
             Missing: there is no such aggregate.
             RecordConflictError: others were faster several times in a row.
-            Whatever `decide` raises.
+            Whatever `decide` or `beside` raises.
+        """
+
+        def change() -> tuple[R, int]:
+            aggregate = self.load(kind, aggregate_id)
+            result = decide(aggregate)
+            return result, self.store(aggregate, beside=beside)
+
+        return self.retry(change)
+
+    def retry(self, work: Callable[[], R]) -> R:
+        """What `work` returns, from its start again while others change the same.
+
+        Raises:
+            RecordConflictError: others were faster several times in a row.
         """
         for _ in range(_TRIES - 1):
             with suppress(RecordConflictError):
-                return self._change(kind, aggregate_id, decide)
-        return self._change(kind, aggregate_id, decide)
-
-    def _change(self, kind: type[E], aggregate_id: UUID, decide: Callable[[E], R]) -> tuple[R, int]:
-        aggregate = self.load(kind, aggregate_id)
-        result = decide(aggregate)
-        return result, self.store(aggregate)
+                return work()
+        return work()

@@ -70,6 +70,18 @@ class Tenancy:
         )
         return IssuedInvitation(token, invitation_id)
 
+    def admitted(self, tenant_id: str, user_id: str, role: Role, cause: Cause) -> Tenant:
+        """The tenant with this member, not stored yet."""
+        tenant = self._lifecycle.load(Tenant, UUID(tenant_id))
+        tenant.add_member(user_id, role, cause)
+        return tenant
+
+    def accepted(self, tenant_id: str, invitation_id: str, user_id: str, cause: Cause) -> Tenant:
+        """The tenant with whoever was invited, not stored yet."""
+        tenant = self._lifecycle.load(Tenant, UUID(tenant_id))
+        tenant.accept(invitation_id, user_id, cause)
+        return tenant
+
     def accept(self, tenant_id: str, invitation_id: str, user_id: str, cause: Cause) -> int:
         return self._change(tenant_id, lambda tenant: tenant.accept(invitation_id, user_id, cause))
 

@@ -47,6 +47,12 @@ def keys(events: EventDatabase, monotonic_s: MovableTime) -> KeyStore:
     return store(events, monotonic_s)
 
 
+def reserve(events: EventDatabase, keys: KeyStore, name_hash: str, user_id: str) -> None:
+    """In a transaction of its own."""
+    with events.transaction() as connection:
+        keys.reserving(name_hash, user_id)(connection)
+
+
 def test_a_key_is_made_once_and_found_by_everybody(
     keys: KeyStore, events: EventDatabase, monotonic_s: MovableTime
 ) -> None:
@@ -117,24 +123,24 @@ def test_a_forgotten_subject_never_gets_another_key(keys: KeyStore, had_a_key: b
     assert keys.find(USER) is None
 
 
-def test_a_name_is_one_users_only_and_a_user_has_one(keys: KeyStore) -> None:
-    keys.reserve_name("aa", USER_ID)
-    keys.reserve_name("aa", USER_ID)
+def test_a_name_is_one_users_only_and_a_user_has_one(keys: KeyStore, events: EventDatabase) -> None:
+    reserve(events, keys, "aa", USER_ID)
+    reserve(events, keys, "aa", USER_ID)
     with pytest.raises(RuleBroken, match="somebody else"):
-        keys.reserve_name("aa", "another")
+        reserve(events, keys, "aa", "another")
     assert keys.user_of_name("aa") == USER_ID
-    keys.reserve_name("bb", USER_ID)
+    reserve(events, keys, "bb", USER_ID)
     assert keys.user_of_name("aa") is None
     assert keys.user_of_name("bb") == USER_ID
-    keys.reserve_name("aa", "another")
+    reserve(events, keys, "aa", "another")
     assert keys.user_of_name("aa") == "another"
 
 
-def test_a_refused_name_leaves_the_old_one(keys: KeyStore) -> None:
-    keys.reserve_name("aa", USER_ID)
-    keys.reserve_name("bb", "another")
+def test_a_refused_name_leaves_the_old_one(keys: KeyStore, events: EventDatabase) -> None:
+    reserve(events, keys, "aa", USER_ID)
+    reserve(events, keys, "bb", "another")
     with pytest.raises(RuleBroken):
-        keys.reserve_name("bb", USER_ID)
+        reserve(events, keys, "bb", USER_ID)
     assert keys.user_of_name("aa") == USER_ID
 
 
@@ -142,16 +148,16 @@ def test_of_many_who_want_a_name_one_gets_it(events: EventDatabase, monotonic_s:
     outcomes: list[str] = []
     together = threading.Barrier(6)
 
-    def reserve(user_id: str) -> None:
+    def try_to(user_id: str) -> None:
         own = store(events, monotonic_s)
         together.wait()
         try:
-            own.reserve_name("aa", user_id)
+            reserve(events, own, "aa", user_id)
             outcomes.append(user_id)
         except RuleBroken:
             outcomes.append("taken")
 
-    threads = [threading.Thread(target=reserve, args=(f"user-{number}",)) for number in range(6)]
+    threads = [threading.Thread(target=try_to, args=(f"user-{number}",)) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -160,9 +166,9 @@ def test_of_many_who_want_a_name_one_gets_it(events: EventDatabase, monotonic_s:
     assert store(events, monotonic_s).user_of_name("aa") in outcomes
 
 
-def test_forgetting_frees_the_name(keys: KeyStore) -> None:
+def test_forgetting_frees_the_name(keys: KeyStore, events: EventDatabase) -> None:
     keys.make(USER)
-    keys.reserve_name("aa", USER_ID)
+    reserve(events, keys, "aa", USER_ID)
     keys.forget(USER)
     assert keys.user_of_name("aa") is None
 

@@ -27,9 +27,9 @@ def main() -> None:
 def _watch(on_step: Callable[[str], None]) -> None:
     store, decide = Lifecycle.store, Deciding.decide
 
-    def watched_store(self: Lifecycle, *aggregates: Entity) -> int:
+    def watched_store(self: Lifecycle, *aggregates: Entity, **more: Any) -> int:
         on_step("to be stored")
-        newest = store(self, *aggregates)
+        newest = store(self, *aggregates, **more)
         on_step("stored")
         return newest
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from argon2 import PasswordHasher
-from eventsourcing.popo import POPOFactory
+from eventsourcing.persistence import ApplicationRecorder, StoredEvent
+from eventsourcing.popo import POPOApplicationRecorder, POPOFactory
 
 from api.people import People
 from domain.errors import RuleBroken
@@ -18,6 +21,7 @@ from domain.lifecycle.lifecycle import Lifecycle
 from domain.lifecycle.personal import Personal
 from domain.lifecycle.sockets import Sockets
 from domain.lifecycle.tenancy import Tenancy
+from domain.ports import Beside
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -44,13 +48,35 @@ class KeysInMemory:
         self.keys.pop(subject, None)
         self.names = {name: user for name, user in self.names.items() if f"user:{user}" != subject}
 
-    def reserve_name(self, name_hash: str, user_id: str) -> None:
-        if self.names.get(name_hash, user_id) != user_id:
-            raise RuleBroken("name-taken", "somebody else signs in with this")
-        self.names = {name: user for name, user in self.names.items() if user != user_id} | {name_hash: user_id}
+    def forgetting(self, subject: str) -> Beside:
+        return lambda _connection: self.forget(subject)
+
+    def reserving(self, name_hash: str, user_id: str) -> Beside:
+        def reserve(_connection: object) -> None:
+            if self.names.get(name_hash, user_id) != user_id:
+                raise RuleBroken("name-taken", "somebody else signs in with this")
+            self.names = {name: user for name, user in self.names.items() if user != user_id} | {name_hash: user_id}
+
+        return reserve
 
     def user_of_name(self, name_hash: str) -> str | None:
         return self.names.get(name_hash)
+
+
+class _Recorder(POPOApplicationRecorder):
+    """The library's, with what is done beside the events; that comes first, as it cannot be undone."""
+
+    def insert_events(
+        self, stored_events: Sequence[StoredEvent], *, beside: Sequence[Beside] = (), **kwargs: Any
+    ) -> Sequence[int] | None:
+        for change in beside:
+            change(None)
+        return super().insert_events(stored_events, **kwargs)
+
+
+class _Factory(POPOFactory):
+    def application_recorder(self) -> ApplicationRecorder:
+        return _Recorder()
 
 
 class Parts:
@@ -58,7 +84,7 @@ class Parts:
 
     def __init__(self) -> None:
         self.keys = KeysInMemory()
-        self.lifecycle = Lifecycle(POPOFactory({}))
+        self.lifecycle = Lifecycle(_Factory({}))
         self.personal = Personal(self.keys)
         cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         self.accounts = Accounts(self.lifecycle, self.personal, b"k" * 32, hasher=cheap)

@@ -9,6 +9,8 @@ import pytest
 from eventsourcing.persistence import OperationalError
 
 from domain.errors import DependencyUnavailable, InvalidInput, Missing, RuleBroken
+from domain.lifecycle.claim import FirstUser, claim
+from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.tokens import token_sha256
 from tests.unit.lifecycle_parts import NOW, Parts, cause
 
@@ -175,3 +177,56 @@ def test_a_forgotten_user_stays_forgotten() -> None:
         parts.accounts.forget(ann, cause())
     with pytest.raises(Missing):
         parts.accounts.rename(ann, "Ann", cause())
+
+
+def test_whoever_signs_up_with_an_invitation_is_a_member_with_the_same_commit() -> None:
+    parts = Parts()
+    _, tenant = parts.sign_up("ann")
+    invitation_id = parts.tenancy.invite(tenant, "viewer", cause()).invitation_id
+    before = len(parts.lifecycle.recorder.select_notifications(1, 100))
+
+    def join(user_id: str) -> list[Tenant]:
+        joined = parts.tenancy.accepted(tenant, invitation_id, user_id, cause())
+        if not tries:
+            # Somebody else changes the tenant meanwhile.
+            parts.tenancy.rename(tenant, "Ann's house", cause())
+        tries.append(user_id)
+        return [joined]
+
+    tries: list[str] = []
+    made = parts.accounts.sign_up(
+        cause(), email="b@x.org", name="Bob", password="a long password", tenant_name=None, joining=join
+    )
+    assert tries == [made.user_id] * 2
+    assert parts.access().tenants[tenant].members[made.user_id] == "viewer"
+    assert len(parts.lifecycle.recorder.select_notifications(1, 100)) == before + 3
+
+
+def test_an_invitation_that_was_used_meanwhile_leaves_no_user_and_no_name() -> None:
+    parts = Parts()
+    ann, tenant = parts.sign_up("ann")
+    invitation_id = parts.tenancy.invite(tenant, "viewer", cause()).invitation_id
+    parts.tenancy.revoke_invitation(tenant, invitation_id, cause())
+    with pytest.raises(Missing):
+        parts.accounts.sign_up(
+            cause(),
+            email="b@x.org",
+            name="Bob",
+            password="a long password",
+            tenant_name=None,
+            joining=lambda user_id: [parts.tenancy.accepted(tenant, invitation_id, user_id, cause())],
+        )
+    assert set(parts.access().users) == {ann}
+    assert set(parts.keys.names.values()) == {ann}
+
+
+def test_the_second_to_claim_an_installation_becomes_nobody() -> None:
+    parts = Parts()
+    demo, _ = parts.tenancy.found(cause(), name="Demo", owner_id=None)
+    ada = FirstUser("ada@example.org", "Ada", "Ada's long password")
+    eve = FirstUser("eve@example.org", "Eve", "Eve's long password")
+    ada_id = claim(parts.accounts, parts.tenancy, [demo], ada, cause())
+    with pytest.raises(RuleBroken, match="already"):
+        claim(parts.accounts, parts.tenancy, [demo], eve, cause())
+    access = parts.access()
+    assert (set(access.users), access.admins, access.tenants[demo].members) == ({ada_id}, {ada_id}, {ada_id: "owner"})

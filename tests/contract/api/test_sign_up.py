@@ -73,8 +73,9 @@ async def test_what_another_process_has_set_up_is_known_at_once(empty_api: ApiCo
 async def test_a_code_stays_good_until_somebody_has_signed_up_with_it_once(
     empty_api: ApiCorner, set_up_code: str
 ) -> None:
-    accounts = empty_api.members.application.accounts
-    empty_api.members.application.personal.keys.reserve_name(accounts.name_hash(ANN["email"]), str(uuid4()))
+    application = empty_api.members.application
+    with application.database.transaction() as connection:
+        application.personal.keys.reserving(application.accounts.name_hash(ANN["email"]), str(uuid4()))(connection)
     failed = await empty_api.stranger().post("/api/v1/set-up", json=ANN | {"code": set_up_code})
     assert kind_of(failed) == (409, "name-taken")
     assert not empty_api.services.deciding.access.claimed
