@@ -85,11 +85,12 @@ class RateLimits:
         left = max(0, lease.left) + lease.shared_left
         return Standing(who, allowed, rule.amount, window_s, left, max(1, math.ceil(lease.ends_at - now)))
 
-    async def count_strictly(self, who: Who, connection: HTTPConnection) -> None:
-        """Count one request of this address. Raises `TooMany`."""
-        standing = await self.count(who, counted_as(client_address(connection.scope)))
-        if not standing.allowed:
-            raise TooMany("too-many-requests", f"too many requests ({who})", standing.resets_in_s)
+    async def count_strictly(self, who: Who, connection: HTTPConnection, user_id: str | None = None) -> None:
+        """Count one request of this address, and of this user wherever they are. Raises `TooMany`."""
+        for key in (counted_as(client_address(connection.scope)), user_id):
+            standing = None if key is None else await self.count(who, key)
+            if standing is not None and not standing.allowed:
+                raise TooMany("too-many-requests", f"too many requests ({who})", standing.resets_in_s)
 
     async def _lease(self, who: Who, key: str, rule: RateLimitItem) -> _Lease:
         name = rule.key_for(who, key)

@@ -97,7 +97,9 @@ class Settings(BaseSettings):
     rate_limit_devices: str = Field("600/minute", description="HTTP requests of one device.")
     rate_limit_strangers: str = Field("3000/minute", description="Requests of one address that says not who it is.")
     rate_limit_sign_in: str = Field("20/minute", description="Passwords shown by one address.")
-    rate_limit_sign_up: str = Field("10/hour", description="Sign-ups by one address.")
+    rate_limit_sign_up: str = Field(
+        "10/hour", description="Emails that one address or user may try: sign-ups, changes, and shares with nobody."
+    )
     rate_limit_set_up: str = Field("10/minute", description="Set-up codes tried by one address.")
     bridge_metrics_port: int = Field(29101, ge=0, le=65535, description="Prometheus port of the bridge (0: none).")
     projector_metrics_port: int = Field(

@@ -53,6 +53,8 @@ def account_routes(services: Services) -> APIRouter:
         user_id, cause = user_id_of(asker), deciding.cause(request, asker)
         if change.email is not None:
             email = change.email
+            # The answer tells whether somebody has it, as a sign-up does to whoever signs in afterwards.
+            await services.rate_limits.count_strictly("sign-up", request, user_id)
             await deciding.decide(lambda: deciding.accounts.change_email(user_id, email, cause))
         if change.name is not None:
             name = change.name

@@ -80,7 +80,11 @@ def socket_routes(services: Services) -> APIRouter:
     async def share(request: Request, asker: Asker, device_id: DeviceIdPath, new: NewShare) -> Response:
         await deciding.allow_device(request, asker, "device.share", device_id)
         cause = deciding.cause(request, asker)
-        await deciding.decide(lambda: _share(device_id, new, cause))
+        user_id = await deciding.look(lambda: _user_of(new.email))
+        if user_id is None:
+            # The list of shares tells whether somebody has it.
+            await services.rate_limits.count_strictly("sign-up", request, asker.user_id)
+        await deciding.decide(lambda: _share(device_id, user_id, new, cause))
         return JsonBytes(msgspec.json.encode({"email": new.email, "permission": new.permission}), 202)
 
     @router.put(
@@ -111,10 +115,12 @@ def socket_routes(services: Services) -> APIRouter:
         await deciding.decide(lambda: deciding.sockets.unshare(device_id, user_id, cause))
         return Response(status_code=204)
 
-    def _share(device_id: str, new: NewShare, cause: Cause) -> None:
+    def _user_of(email: str) -> str | None:
+        return deciding.personal.keys.user_of_name(deciding.accounts.name_hash(email))
+
+    def _share(device_id: str, user_id: str | None, new: NewShare, cause: Cause) -> None:
         """Blocking. An event is stored in either case: neither the answer nor its time tells whether the email is
         somebody's."""
-        user_id = deciding.personal.keys.user_of_name(deciding.accounts.name_hash(new.email))
         if user_id is None:
             deciding.lifecycle.store(Denial.note("device.share", f"device:{device_id}", "unknown-user", cause))
         else:

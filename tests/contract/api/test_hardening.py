@@ -58,6 +58,32 @@ async def test_a_token_has_so_many_requests_and_is_told_how_many_are_left(api: A
     assert (await other.get("/api/v1/devices")).status_code == 200
 
 
+@pytest.mark.parametrize("protection", [Protection(rate_limits={**RATE_LIMITS, "sign-up": "4/hour"})])
+async def test_whose_email_is_taken_is_tried_as_slowly_by_changing_ones_own_as_by_signing_up(api: ApiCorner) -> None:
+    person, bob = await api.person(), api.members.sign_up("bob")
+    statuses = []
+    for number in range(5):
+        body = {"email": bob.email if number % 2 else f"olga-{number}@example.org"}
+        statuses.append((await person.patch("/api/v1/account", json=body)).status_code)
+    assert statuses == [200, 409, 200, 409, 429]
+    assert (await person.patch("/api/v1/account", json={"name": "Olga"})).status_code == 200
+    # Another address would not help the user.
+    await api.redis.delete(*[one async for one in api.redis.scan_iter(f"{api.prefix}limits*sign-up/127.0.0.1*")])
+    api.services.rate_limits._leases.clear()
+    assert (await person.patch("/api/v1/account", json={"email": bob.email})).status_code == 429
+
+
+@pytest.mark.parametrize("protection", [Protection(rate_limits={**RATE_LIMITS, "sign-up": "2/hour"})])
+async def test_sharing_with_nobody_is_counted_and_with_somebody_is_not(api: ApiCorner) -> None:
+    api.members.register(api.owner.tenant_id, "kettle")
+    bob = api.members.sign_up("bob")
+    statuses = []
+    for email in ("a@example.org", bob.email, "b@example.org", "c@example.org", bob.email):
+        body = {"email": email, "permission": "view"}
+        statuses.append((await api.client.post("/api/v1/devices/kettle/shares", json=body)).status_code)
+    assert statuses == [202, 202, 202, 429, 202]
+
+
 async def test_two_processes_share_a_users_limit(api: ApiCorner) -> None:
     person = await api.person()
     statuses = [(await person.get("/api/v1/session")).status_code for _ in range(4)]
