@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from api.services import Services
 from domain.errors import SettingInvalid
@@ -48,6 +50,7 @@ async def serve(
     listener = _listen(host, port)
     config = uvicorn.Config(
         app,
+        ws=_WebSockets,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -67,6 +70,15 @@ async def serve(
         stopping = group.create_task(_wait_for_stop(app, server, stop))
         await server.serve(sockets=[listener])
         stopping.cancel()
+
+
+class _WebSockets(WebSocketsSansIOProtocol):
+    """A refusal is an answer, too: uvicorn logs an error after each, as if the app had said nothing."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.close_sent:
+            self.handshake_complete = True
 
 
 class _Server(uvicorn.Server):

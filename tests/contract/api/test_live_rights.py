@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -141,7 +142,7 @@ async def test_it_ends_with_the_password(api: ApiCorner) -> None:
         await ends_with(socket, 4401, since_s=since_s)
 
 
-async def test_who_may_not_listen_is_told_before_it_begins(api: ApiCorner) -> None:
+async def test_who_may_not_listen_is_told_before_it_begins(api: ApiCorner, caplog: pytest.LogCaptureFixture) -> None:
     person = await api.person()
     evil: dict[str, Any] = {"origin": "https://evil.example", "additional_headers": cookie_of(person)}
     api.add_device("kettle")
@@ -154,6 +155,7 @@ async def test_who_may_not_listen_is_told_before_it_begins(api: ApiCorner) -> No
         response = refused.value.response
         assert response.status_code == status
         assert json.loads(response.body or b"{}")["status"] == status
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
     own: dict[str, Any] = {"origin": api.base_url, "additional_headers": cookie_of(person)}
     async with connect(live_url(api), **own) as socket:
         assert (await hear(socket))["type"] == "hello"
