@@ -155,7 +155,7 @@ def _services(
         database=database,
         deciding=deciding,
         sessions=sessions,
-        recognition=Recognition(deciding.access, sessions, clock),
+        recognition=Recognition(deciding.access, sessions, clock, deciding.follower.next_look),
         rate_limits=RateLimits(quick, prefix, protection.rate_limits),
         lockout=Lockout(quick, prefix, clock),
         hints=partial(listen_for_hints, places.redis_url, hint_channel(prefix), deciding.follower.hint),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Awaitable, Callable
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
@@ -33,10 +34,17 @@ class Identity(NamedTuple):
 
 
 class Recognition:
-    """Recognizes who asks; for tokens that is a look into a dictionary."""
+    """Recognizes who asks; for tokens that is a look into a dictionary.
 
-    def __init__(self, access: Access, sessions: Sessions, clock: Clock) -> None:
-        self._access, self._sessions, self._clock = access, sessions, clock
+    Args:
+        next_look: returns once the directory holds all that was decided, elsewhere too, before it was called: what one
+            process has just issued counts in all.
+    """
+
+    def __init__(
+        self, access: Access, sessions: Sessions, clock: Clock, next_look: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._access, self._sessions, self._clock, self._next_look = access, sessions, clock, next_look
 
     async def recognize(self, connection: HTTPConnection) -> Identity | None:
         """Who asks; None if nobody said so.
@@ -47,7 +55,7 @@ class Recognition:
         """
         authorization = connection.headers.get("authorization")
         if authorization is not None:
-            return self._by_token(authorization)
+            return await self._by_token(authorization)
         cookie = cookie_of(connection)
         return None if cookie is None else await self._by_cookie(cookie)
 
@@ -57,11 +65,15 @@ class Recognition:
             return self._of_token(identity.token_hash) is not None
         return identity.found is not None and self._of_session(identity.found) is not None
 
-    def _by_token(self, authorization: str) -> Identity:
+    async def _by_token(self, authorization: str) -> Identity:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not _TOKEN.fullmatch(token):
             raise Unauthenticated("`Authorization` holds no token of ours", bearer=True)
-        identity = self._of_token(token_sha256(token))
+        token_hash = token_sha256(token)
+        identity = self._of_token(token_hash)
+        if identity is None:
+            await self._next_look()
+            identity = self._of_token(token_hash)
         if identity is None:
             raise Unauthenticated("this token was revoked, has expired, or never was", bearer=True)
         return identity
@@ -81,6 +93,9 @@ class Recognition:
     async def _by_cookie(self, cookie: str) -> Identity:
         found = await self._sessions.find(cookie)
         identity = None if found is None else self._of_session(found)
+        if found is not None and identity is None:
+            await self._next_look()
+            identity = self._of_session(found)
         if identity is None:
             raise Unauthenticated("this session has ended; sign in again")
         return identity

@@ -41,6 +41,8 @@ class EventFollower:
         self._recorder, self._fold, self._topics, self._poll_s = recorder, fold, topics, poll_s
         self._turn = asyncio.Lock()
         self._woken = asyncio.Event()
+        self._looked = asyncio.Condition()
+        self._looks_begun = self._looks_ended = 0
         self.position = 0
         """The id of the last event that is folded, or left out by its topic."""
 
@@ -77,6 +79,16 @@ class EventFollower:
             elif to is None or self.position < to:
                 await asyncio.sleep(_PAUSE_S)
 
+    async def next_look(self, *, within_s: float = 1.0) -> None:
+        """Return once `run` has read what the log had at this moment, or after `within_s`.
+
+        It asks for no look of its own: however many wait, the log is read as often as if nobody did.
+        """
+        wanted = self._looks_begun + 1
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s), self._looked:
+                await self._looked.wait_for(lambda: self._looks_ended >= wanted)
+
     async def run(self) -> None:
         """Follow the log until cancelled; while the database is away, wait."""
         backoff, lost = Backoff(most_s=2.0), False
@@ -103,11 +115,18 @@ class EventFollower:
             if to is not None and self.position >= to:
                 return False
             self._woken.clear()
+            self._looks_begun += 1
+            look = self._looks_begun
             events, reached = await asyncio.to_thread(self._read, self.position)
             if events:
                 self._fold(events)
             self.position = reached
-            return len(events) == BATCH
+            if len(events) == BATCH:
+                return True
+        async with self._looked:
+            self._looks_ended = look
+            self._looked.notify_all()
+        return False
 
     def _read(self, after: int) -> tuple[Sequence[Notification], int]:
         """The next events, and how far the log has been read with them."""

@@ -36,8 +36,10 @@ class Away(SqlApplicationRecorder):
     """A recorder whose database can be away."""
 
     away = False
+    reads = 0
 
     def select_notifications(self, *args: object, **kwargs: object) -> Sequence[Notification]:
+        self.reads += 1
         if self.away:
             raise OperationalError("gone away")
         return super().select_notifications(*args, **kwargs)  # type: ignore[arg-type]
@@ -103,6 +105,23 @@ async def test_events_of_other_processes_are_seen_by_polling(recorder: Away, see
     async with running(EventFollower(recorder, seen)):
         last = await record(recorder, 3)
         await until(lambda: seen.ids == [1, 2, last], within_s=2)
+
+
+async def test_many_who_wait_for_the_next_look_cause_none(recorder: Away, seen: Seen) -> None:
+    follower = EventFollower(recorder, seen, poll_s=0.2)
+    async with running(follower):
+        await until(lambda: recorder.reads == 1)
+        written = await record(recorder)
+        started = time.monotonic()
+        await asyncio.gather(*(follower.next_look() for _ in range(200)))
+        assert written in seen.ids
+        assert time.monotonic() - started < 1
+        assert recorder.reads <= 3
+    recorder.away = True
+    async with running(follower):
+        started = time.monotonic()
+        await follower.next_look(within_s=0.3)
+        assert 0.3 <= time.monotonic() - started < 2
 
 
 async def test_a_hint_wakes_at_once_and_an_old_one_does_not(recorder: Away, seen: Seen) -> None:

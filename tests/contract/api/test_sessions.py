@@ -193,6 +193,16 @@ async def test_what_counts_no_more_is_401_and_says_how_to_ask(api: ApiCorner) ->
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
 
+async def test_what_another_process_has_issued_is_good_at_once(api: ApiCorner) -> None:
+    async with httpx.AsyncClient(base_url=api.base_url) as program:
+        for number in range(5):
+            token = api.members.token_of(api.owner)
+            assert (await program.get("/api/v1/account", headers=bearer(token))).status_code == 200
+            api.members.register(api.owner.tenant_id, f"kettle-{number}")
+            itself = bearer(api.members.device_tokens[f"kettle-{number}"])
+            assert (await program.get("/api/v1/device", headers=itself)).status_code == 200
+
+
 async def test_a_devices_token_is_good_for_the_device_itself_alone(api: ApiCorner) -> None:
     api.add_device("kettle")
     device = api.program(api.members.device_tokens["kettle"])
