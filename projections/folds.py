@@ -25,9 +25,11 @@ from domain.events import (
     ReadingRecorded,
     Report,
     decode_event,
+    decode_known_reading,
     decode_reading,
 )
 from domain.lifecycle.commands import Command
+from domain.wire import MAX_AT_MS
 from projections.folded import FoldedBatch, Headers, LogRecord, Place, Presence, Row, Undated, keep_newest
 from projections.lifecycle_folds import decode_lifecycle_record, fold_lifecycle_event
 from projections.tables import DEAD_LETTERS, device_ref_of
@@ -81,10 +83,11 @@ def fold_records(
 class _Seen:
     """One device while a stretch of its readings is folded: a single look-up per reading finds all of it."""
 
-    __slots__ = ("device_ref", "document", "first_seen_at_ms", "row")
+    __slots__ = ("boot", "boot_number", "device_ref", "document", "first_seen_at_ms", "row")
 
     def __init__(self, device_ref: int, at_ms: int) -> None:
         self.device_ref, self.first_seen_at_ms = device_ref, at_ms
+        self.boot, self.boot_number = "", 0
         self.row: Row = (0, -1)
         self.document = b""
 
@@ -101,13 +104,15 @@ def _fold_readings(
             value = record.value
             if value is None or _READING_HEADER not in record.headers:
                 raise EventRejected("event_type", "not a reading")
-            event = decode_reading(value)
-            device_id = event.device_id
-            seen = devices.get(device_id) or _meet(folded, devices, event, refused)
+            event = decode_known_reading(value)
+            at_ms = (event.measured_at - _EPOCH) // _MILLISECOND
+            seen = devices.get(event.device_id)
+            if seen is None or event.boot != seen.boot or not 0 <= at_ms <= MAX_AT_MS:
+                seen = _meet(folded, devices, decode_reading(value), refused)
         except EventRejected as error:
             rejected.append((record, error))
             continue
-        row = _reading_row(event, seen.device_ref)
+        row = _reading_row(event, seen, at_ms)
         if row[4] < seen.first_seen_at_ms:
             seen.first_seen_at_ms = row[4]
         if event.up_ms is not None:
@@ -122,13 +127,13 @@ def _fold_readings(
     return rejected
 
 
-def _reading_row(event: ReadingRecorded, device_ref: int) -> Row:
+def _reading_row(event: ReadingRecorded, seen: _Seen, at_ms: int) -> Row:
     voltage_v, current_a, energy_wh = event.voltage_v, event.current_a, event.energy_wh
     relay, temperature_c = event.relay, event.temperature_c
     return (
-        device_ref,
-        (event.measured_at - _EPOCH) // _MILLISECOND,
-        int(event.boot, 16),
+        seen.device_ref,
+        at_ms,
+        seen.boot_number,
         event.seq,
         (event.received_at - _EPOCH) // _MILLISECOND,
         round(event.power_w * 1000),
@@ -142,10 +147,14 @@ def _reading_row(event: ReadingRecorded, device_ref: int) -> Row:
 
 
 def _meet(folded: FoldedBatch, devices: dict[str, _Seen], event: ReadingRecorded, refused: frozenset[str]) -> _Seen:
-    device_ref = _ref_of(folded, event.device_id, refused)
-    at_ms = to_ms(event.received_at)
-    folded.see(event.device_id, device_ref, at_ms)
-    seen = devices[event.device_id] = _Seen(device_ref, at_ms)
+    """The device, with this boot from now on."""
+    seen = devices.get(event.device_id)
+    if seen is None:
+        device_ref = _ref_of(folded, event.device_id, refused)
+        at_ms = to_ms(event.received_at)
+        folded.see(event.device_id, device_ref, at_ms)
+        seen = devices[event.device_id] = _Seen(device_ref, at_ms)
+    seen.boot, seen.boot_number = event.boot, int(event.boot, 16)
     return seen
 
 

@@ -43,6 +43,29 @@ def test_poison_becomes_a_dead_letter_and_its_neighbours_are_kept(value: bytes |
     assert folded.next_offsets == {("t.wattaway.readings.v1", 1): 13}
 
 
+@pytest.mark.parametrize(
+    ("what", "wrong"),
+    [
+        (b'"9f3a61c2"', b'"9F3A61C2"'),
+        (b'"9f3a61c2"', b'"0x3a61c2"'),
+        (b'"socket"', b'"soc/ket"'),
+        (b'"measured_at":"20', b'"measured_at":"21'),
+        (b'"measured_at":"20', b'"measured_at":"19'),
+    ],
+)
+def test_a_reading_is_checked_however_well_its_device_is_known(what: bytes, wrong: bytes) -> None:
+    value = record_of(reading(seq=1)).value.replace(what, wrong)
+    folded = fold_records({(READINGS_TOPIC, 1): stored([reading(seq=0), poison(value), reading(seq=2)])})
+    assert [row[3] for row in folded.readings] == [0, 2]
+    assert [letter[7] for letter in folded.dead_letters] == ["schema"]
+
+
+def test_a_device_that_starts_anew_has_its_new_boot_from_then_on() -> None:
+    boots = ["00000001", "00000002", "00000001", "00000002"]
+    folded = fold_records({(READINGS_TOPIC, 0): stored([reading(boot=boot) for boot in boots])})
+    assert [row[2] for row in folded.readings] == [1, 2, 1, 2]
+
+
 def test_an_event_of_another_topic_is_poison() -> None:
     folded = fold_records({(READINGS_TOPIC, 0): stored([presence()]), (REPORTS_TOPIC, 0): stored([reading()])})
     assert [letter[0] for letter in folded.dead_letters] == ["readings", "reports"]
