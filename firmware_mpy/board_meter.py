@@ -27,4 +27,4 @@ def new_meter(meter: dict, now: int) -> "object":
         return PulseMeter(*counters, select_voltage, _PULSE_CHIPS[driver].factors(*scale), now)
     chip = cse7766 if driver == "cse7766" else bl0942
     uart = hal.Uart(_UART, meter["tx"], meter["rx"], chip.BAUD, chip.EVEN_PARITY)
-    return Cse7766Meter(uart) if chip is cse7766 else Bl0942Meter(uart, bl0942.factors(*scale), now)
+    return Cse7766Meter(uart, now) if chip is cse7766 else Bl0942Meter(uart, bl0942.factors(*scale), now)

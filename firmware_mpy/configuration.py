@@ -44,9 +44,14 @@ class Configuration:
         self.members, self.version = {}, 0
         kept = record.load()
         if kept:
-            found = json.loads(kept)
-            if is_readable(found["config"]) and self._is_sound(found["config"]):
-                self.members, self.version = found["config"], found["version"]
+            try:
+                found = json.loads(kept)
+                config, version = found["config"], found["version"]
+            except (ValueError, KeyError, TypeError):
+                # Kept by a firmware that wrote it otherwise: no reason never to start again.
+                config, version = None, 0
+            if is_readable(config) and self._is_sound(config):
+                self.members, self.version = config, version
         try:
             apply(self.members)
         except ValueError:

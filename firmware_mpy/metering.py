@@ -56,16 +56,21 @@ class Calibration:
     def __init__(self, record: "object") -> None:
         self._record = record
         saved = record.load()
-        self.gains_ppm = struct.unpack("<III", saved) if saved else (NOMINAL_PPM, NOMINAL_PPM, NOMINAL_PPM)
+        gains_ppm = struct.unpack_from("<III", saved) if saved else ()
+        # Gains that no part can need would hide an overload, whoever kept them.
+        self.gains_ppm = gains_ppm if gains_ppm and _are_sound(gains_ppm) else (NOMINAL_PPM,) * 3
 
     def save(self, power_ppm: int, current_ppm: int, voltage_ppm: int) -> None:
         """Use and keep these gains. Raises ValueError for one that no part can need."""
         gains_ppm = (power_ppm, current_ppm, voltage_ppm)
-        for gain_ppm in gains_ppm:
-            if not GAIN_MIN_PPM <= gain_ppm <= GAIN_MAX_PPM:
-                raise ValueError("gain out of range")
+        if not _are_sound(gains_ppm):
+            raise ValueError("gain out of range")
         self._record.save(struct.pack("<III", *gains_ppm))
         self.gains_ppm = gains_ppm
+
+
+def _are_sound(gains_ppm: tuple) -> bool:
+    return all(GAIN_MIN_PPM <= gain_ppm <= GAIN_MAX_PPM for gain_ppm in gains_ppm)
 
 
 class Metering:

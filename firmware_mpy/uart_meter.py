@@ -10,20 +10,26 @@ _PULSES_AT_ONCE_MAX = 2000
 _GAP_MAX_MS = 60_000
 # Command and packet take 52 ms at 4800 baud; what has not come after so long never will.
 _ANSWER_MS = 250
+# Above this a CSE7766 counts twice a second at least; one that does not repeats itself, and would hide an overload.
+_COUNTS_MW, _STILL_MS = 10_000, 5_000
 
 
 class Cse7766Meter:
     """A CSE7766; energy by its own pulses. `uart`: 4800 baud, even parity."""
 
-    def __init__(self, uart: "object") -> None:
+    def __init__(self, uart: "object", now: int) -> None:
         self._uart = uart
+        self._count, self._counted_at = None, now
         self._buffer = bytearray(64)
         self._finder = FrameFinder(cse7766.FRAME_SIZE, cse7766.read_frame)
         self._power_mw = 0
         self._pulses = None
 
-    def sample(self, _now: int) -> "tuple | None":
-        """Return (voltage_mv, current_ma, power_mw, energy_mw_ms) of the frames since the last call, None without."""
+    def sample(self, now: int) -> "tuple | None":
+        """Return (voltage_mv, current_ma, power_mw, energy_mw_ms) of the frames since the last call, None without.
+
+        None, too, of a chip that has stopped measuring and sends what it knew.
+        """
         energy_mw_ms, frame = 0, None
         while True:
             count = self._uart.read(self._buffer)
@@ -31,9 +37,11 @@ class Cse7766Meter:
                 break
             for frame in self._finder.feed(memoryview(self._buffer)[:count]):
                 energy_mw_ms += self._energy_of(frame[4], frame[5])
+                if frame[4] != self._count or not frame[3] or frame[2] < _COUNTS_MW:
+                    self._count, self._counted_at = frame[4], now
                 power_mw, measured = frame[2], frame[3]
                 self._power_mw = power_mw if measured else min(power_mw, self._power_mw)
-        if frame is None:
+        if frame is None or hal.ticks_diff(now, self._counted_at) > _STILL_MS:
             return None
         return frame[0], frame[1], self._power_mw, energy_mw_ms
 

@@ -58,7 +58,8 @@ class Mains:
     Attributes:
         voltage_mv: of the mains.
         welded: the contacts stay closed whatever the coil does.
-        fault: "" or how the chip fails: `silent`, `noise` (frames that are none), `frozen` (it repeats itself).
+        fault: "" or how the chip fails: `silent`, `noise` (frames that are none), `frozen` (it repeats itself), `no_cf`
+            (the line that tells the power is broken).
         true_mw_ms: the energy that really went through.
     """
 
@@ -102,7 +103,7 @@ class Mains:
     def _pulse(self, power_mw: int, current_ma: int, step_ms: int) -> None:
         power, current, voltage = self._factors
         self._cf_uw_ms += power_mw * step_ms
-        if self.fault != "silent":
+        if self.fault not in ("silent", "no_cf"):
             self._cf_pulses += self._cf_uw_ms // power
         self._cf_uw_ms %= power
         level = self._board.levels.get(self._meter["sel"], True)

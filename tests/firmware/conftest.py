@@ -13,6 +13,14 @@ from tests.firmware.micropython import FIRMWARE, HARDWARE, SIM, Worker
 sys.path.extend(str(folder) for folder in (HARDWARE, FIRMWARE, SIM) if str(folder) not in sys.path)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_hangs_on_the_board() -> None:
+    """What another test plugged in is gone."""
+    import hal
+
+    hal.board.mains = None
+
+
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
     """One MicroPython process for a file: the modules of all of them would not leave its small heap much."""

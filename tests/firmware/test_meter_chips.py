@@ -160,7 +160,7 @@ def test_micropython_answers_the_same(worker: Worker, name: str) -> None:
 
 
 def test_a_cse7766_on_the_line_counts_energy_by_its_pulses() -> None:
-    meter = Cse7766Meter(hal.Uart(1, 17, 16, cse7766.BAUD, cse7766.EVEN_PARITY))
+    meter = Cse7766Meter(hal.Uart(1, 17, 16, cse7766.BAUD, cse7766.EVEN_PARITY), 0)
     numbers = (190_800, 817, 16_030, 3376, 5_195_000, 4709)
     line = hal.board.lines[1]
     line[:] = b"\x00\x5a" + cse_frame(0x55, numbers, 0xF1, 65_530)
@@ -177,7 +177,7 @@ def test_a_cse7766_on_the_line_counts_energy_by_its_pulses() -> None:
 
 
 def test_power_falls_while_a_cycle_takes_longer_and_longer() -> None:
-    meter = Cse7766Meter(hal.Uart(1, 17, 16, cse7766.BAUD, cse7766.EVEN_PARITY))
+    meter = Cse7766Meter(hal.Uart(1, 17, 16, cse7766.BAUD, cse7766.EVEN_PARITY), 0)
     seen = []
     for cycle, adj in ((4709, 0xF1), (3000, 0xE1), (90_000, 0xE1), (900_000, 0xE1)):
         hal.board.lines[1].extend(cse_frame(0x55, (190_800, 817, 16_030, 3376, 5_195_000, cycle), adj, 7))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import flash_layout
 import pytest
 from flash import PowerCut
 from hypothesis import given, settings
@@ -14,6 +15,8 @@ from tests.firmware.bench import DRIVERS, SocketBench
 # What the chip needs to show an overload comes on top of the protection's own second: see firmware_mpy/README.md.
 OPENS_WITHIN_MS = {"pulse-bl0937": 2_150, "pulse-hlw8012": 2_150, "uart-cse7766": 1_150, "uart-bl0942": 1_350}
 DEFAULT_MW = 3_680_000
+WITHOUT_POWER_MS = 3_500
+"""Current and voltage take turns of 1.5 s on the other line."""
 
 overloads = st.lists(st.tuples(st.integers(100, 900), st.integers(3_800_000, 20_000_000)), min_size=1, max_size=6)
 
@@ -113,7 +116,12 @@ def test_a_welded_relay_is_told_and_nothing_else_is_mistaken_for_one(driver: str
 # Pulses have no frame that could be wrong.
 @pytest.mark.parametrize(
     ("driver", "fault"),
-    [*((driver, "silent") for driver in DRIVERS), ("uart-cse7766", "noise"), ("uart-bl0942", "noise")],
+    [
+        *((driver, "silent") for driver in DRIVERS),
+        ("uart-cse7766", "noise"),
+        ("uart-cse7766", "frozen"),
+        ("uart-bl0942", "noise"),
+    ],
 )
 def test_a_meter_out_of_order_opens_the_relay_and_no_reading_is_made_up(driver: str, fault: str) -> None:
     bench = SocketBench(driver)
@@ -121,10 +129,50 @@ def test_a_meter_out_of_order_opens_the_relay_and_no_reading_is_made_up(driver: 
     bench.run(5_000)
     assert bench.socket.reading() is not None
     bench.board.mains.fault = fault
-    bench.run(9_000)
+    # Repetition is seen after 5 s, and then told from silence no more.
+    bench.run(11_000 if fault == "frozen" else 9_000)
     assert not bench.socket.relay
     assert [event["cause"] for event in bench.events("trip")] == ["sensor_fault"]
     assert bench.socket.reading() is None
+
+
+@pytest.mark.parametrize("driver", ["pulse-bl0937", "pulse-hlw8012"])
+@given(power_mw=st.integers(3_800_000, 20_000_000), turn_ms=st.integers(0, 3_000))
+@settings(max_examples=10, deadline=None)
+def test_without_the_line_that_tells_the_power_the_current_opens_the_relay(
+    driver: str, power_mw: int, turn_ms: int
+) -> None:
+    bench = SocketBench(driver)
+    bench.socket.switch(True)
+    bench.run(3_000 + turn_ms)
+    bench.plug_in([(60_000, power_mw, 1000)])
+    bench.board.mains.fault = "no_cf"
+    bench.run(WITHOUT_POWER_MS, loop_is_late=True)
+    assert not bench.socket.relay
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "default"),
+    [
+        ("configuration", b'{"settings":{},"version":3}', 0),
+        ("configuration", b'{"config":[],"version":3}', 0),
+        ("configuration", b"7", 0),
+        ("configuration", b"{", 0),
+        ("energy", (77).to_bytes(8, "little") + b"more", 77),
+        ("calibration", b"\x00" * 4 * 5, 0),
+    ],
+)
+def test_what_another_firmware_kept_does_not_keep_this_one_from_starting(name: str, kept: bytes, default: int) -> None:
+    bench = SocketBench()
+    flash_layout.record(name).save(kept)
+    bench.start()
+    bench.socket.switch(True)
+    bench.run(2_000)
+    assert bench.socket.relay
+    told = {"energy": bench.socket.energy.energy_mwh, "configuration": bench.socket.configuration.version}
+    # 500 W for 2 s.
+    assert 0 <= told.get(name, 0) - default < 300
+    assert bench.socket.reading()["voltage_mv"] == pytest.approx(230_000, rel=0.01)
 
 
 @pytest.mark.parametrize(
