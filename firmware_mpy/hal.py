@@ -163,7 +163,10 @@ class Uart:
 
 
 class Timer:
-    """Calls back from an interrupt, however late the event loop is. The callback must not wait for anything."""
+    """Calls back between two steps of the program, however late the event loop is, but not while a call is under way.
+
+    The callback must not wait for anything.
+    """
 
     def __init__(self, unit: int) -> None:
         self._timer = machine.Timer(unit)
