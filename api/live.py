@@ -2,9 +2,10 @@
 
 Events, the same over WebSocket and SSE: `hello` (first), `readings` and `presence` (`items`, the documents of Kafka),
 `missed` (`count` items were dropped because this client reads too slowly; `count` null: nobody knows how many, ask
-`latest` again), `heartbeat` (nothing happened for a while). A client gets what its user may see at that moment, and is
-let go once its session or token ends. An event id is `<process>-<position>`. A client that comes
-back with the last one gets what the short memory still holds, or else `missed` with null.
+`latest` again), `sight` (the client may see other devices than before: ask `devices` again), `heartbeat` (nothing
+happened for a while). A client gets what its user may see at that moment, and is let go once its session or token ends.
+An event id is `<process>-<position>`. A client that comes back with the last one gets what the short memory still
+holds, or else `missed` with null.
 """
 
 from __future__ import annotations
@@ -138,6 +139,8 @@ class LiveFeed:
             for queue, viewer in self._queues.items():
                 if not viewer.judge(ended):
                     queue.close()
+                elif viewer.sees_others():
+                    queue.see_others()
 
     def close(self) -> None:
         """Let every client go and take no new one."""
@@ -211,6 +214,8 @@ class LiveFeed:
                 missed, count = queue.take_missed()
                 if missed:
                     yield self._event("missed", {"count": count})
+                if queue.take_sees_others():
+                    yield self._event("sight", {})
                 message = queue.take()
                 if message is not None and not queue.closed:
                     yield self._items_event(message)

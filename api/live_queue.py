@@ -62,6 +62,7 @@ class LiveQueue:
         self._queued_items = 0
         self._missed = 0
         self._missed_unknown = False
+        self._sees_others = False
         self._filled = asyncio.Event()
         self.closed = False
 
@@ -84,6 +85,11 @@ class LiveQueue:
         self._missed_unknown = True
         self._filled.set()
 
+    def see_others(self) -> None:
+        """The client may see other devices than before."""
+        self._sees_others = True
+        self._filled.set()
+
     def close(self) -> None:
         """Let the client go: the server is stopping, or the client may listen no longer."""
         self.closed = True
@@ -104,10 +110,15 @@ class LiveQueue:
         self._missed, self._missed_unknown = 0, False
         return bool(missed or unknown), None if unknown else missed
 
+    def take_sees_others(self) -> bool:
+        """Whether the client may see other devices than at the last call."""
+        sees_others, self._sees_others = self._sees_others, False
+        return sees_others
+
     def take(self) -> LiveMessage | None:
         """The oldest message."""
         message = self._messages.popleft() if self._messages else None
         self._queued_items -= len(message.items) if message else 0
-        if not (self._messages or self._missed_unknown or self.closed):
+        if not (self._messages or self._missed_unknown or self._sees_others or self.closed):
             self._filled.clear()
         return message

@@ -26,6 +26,7 @@ class LiveViewer:
         self._sight: Sight | None = None
         self._visible: frozenset[str] = frozenset()
         self._saw_something = bool(self.device_ids)
+        self._told = self.device_ids
         self.close_code: int | None = None
 
     @property
@@ -36,6 +37,11 @@ class LiveViewer:
             self._sight = sight
             self._visible = sight.device_id_set if self._wanted is None else sight.device_id_set & self._wanted
         return self._visible
+
+    def sees_others(self) -> bool:
+        """Whether it may see other devices than when this was last asked."""
+        before, self._told = self._told, self.device_ids
+        return before is not self._told and before != self._told
 
     @property
     def session_key(self) -> str | None:

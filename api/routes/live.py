@@ -34,8 +34,8 @@ _SSE_EXAMPLE = (
 )
 _SSE_DESCRIPTION = """
 Events: `hello` (first), `readings` and `presence` (`items`), `missed` (`count` items were dropped because this client
-reads too slowly; null: nobody knows how many, so ask `latest` again), `heartbeat`. The same JSON comes over the
-WebSocket at `/api/v1/live`, one event a text frame.
+reads too slowly; null: nobody knows how many, so ask `latest` again), `sight` (you may see other devices than before,
+so ask `devices` again), `heartbeat`. The same JSON comes over the WebSocket at `/api/v1/live`, one event a text frame.
 
 Only what you may see at that moment comes. The stream ends within two seconds after your session or token has ended,
 or your right to every device in it; a WebSocket is then closed with 4401 or 4403.

@@ -54,6 +54,14 @@ async def ends_with(socket: ClientConnection, code: int, *, since_s: float) -> N
     assert time.monotonic() - since_s < WITHIN_S
 
 
+async def hear_items(socket: ClientConnection) -> list[Any]:
+    """The next items, whatever else is said before them."""
+    while "items" not in (event := await hear(socket)):
+        assert event["type"] == "sight"
+    items: list[Any] = event["items"]
+    return items
+
+
 async def test_a_viewer_hears_of_the_devices_they_may_see_alone(shared: tuple[ApiCorner, str, str]) -> None:
     api, guest_id, token = shared
     async with connect(live_url(api, "?device=kettle&device=tv"), additional_headers=bearer(token)) as socket:
@@ -63,11 +71,25 @@ async def test_a_viewer_hears_of_the_devices_they_may_see_alone(shared: tuple[Ap
         api.members.application.sockets.share("tv", guest_id, "view", api.members.cause())
         await api.services.deciding.follower.catch_up()
         await api.publish("readings", documents("tv", 3))
-        assert [item["seq"] for item in (await hear(socket))["items"]] == [3]
+        assert [item["seq"] for item in await hear_items(socket)] == [3]
         api.members.application.sockets.unshare("kettle", guest_id, api.members.cause())
         await api.services.deciding.follower.catch_up()
         await api.publish("readings", documents("kettle", 4) + documents("tv", 5))
-        assert [item["seq"] for item in (await hear(socket))["items"]] == [5]
+        assert [item["seq"] for item in await hear_items(socket)] == [5]
+
+
+async def test_a_viewer_is_told_when_they_may_see_other_devices(shared: tuple[ApiCorner, str, str]) -> None:
+    api, guest_id, token = shared
+    sockets, cause = api.members.application.sockets, api.members.cause
+    async with connect(live_url(api), additional_headers=bearer(token)) as socket:
+        assert (await hear(socket))["type"] == "hello"
+        sockets.share("tv", guest_id, "view", cause())
+        assert (await hear(socket))["type"] == "sight"
+        sockets.share("tv", guest_id, "switch", cause())
+        sockets.unshare("tv", guest_id, cause())
+        assert (await hear(socket))["type"] == "sight"
+        await api.publish("readings", documents("kettle", 1))
+        assert (await hear(socket))["type"] == "readings", "and of nothing else"
 
 
 async def test_what_is_remembered_is_shown_only_to_whoever_may_see_it_now(shared: tuple[ApiCorner, str, str]) -> None:
