@@ -1,9 +1,8 @@
 // One's own account: name, password, API tokens, being forgotten.
 import { ask, tell } from "./api.js";
-import { announce, attempt, byId, make, table } from "./dom.js";
+import { announce, attempt, byId, instant, make, table } from "./dom.js";
 import { confirmByTyping, showSecrets, userNameField } from "./dialogs.js";
 import { makeForm } from "./form.js";
-import { formatInstant } from "./format.js";
 import { findSession, session } from "./session.js";
 
 const SCOPES = [["read", "read: sees what you see"], ["control", "control: switches, too"], ["manage", "manage: all but your account"]];
@@ -48,7 +47,7 @@ function passwordForm() {
 }
 
 function tokenTable(tokens) {
-  const rows = tokens.map((one) => [one.label, one.scope, formatInstant(one.expires_at), make("button", {
+  const rows = tokens.map((one) => [one.label, one.scope, instant(one.expires_at), make("button", {
     type: "button", class: "plain", text: "Revoke", "aria-label": `Revoke ${one.label}`, onclick: () => attempt(() => tell("DELETE", `account/tokens/${one.token_id}`)).then(again),
   })]);
   return table("API tokens", ["For", "Scope", "Expires", ""], rows, "No program has a token of yours.");

@@ -2,19 +2,20 @@
 import { ask } from "./api.js";
 import { showAccount } from "./account.js";
 import { showAudit } from "./audit.js";
-import { afterCommand, appendToChart, choose, closeDetail, followCommand, showFacts } from "./detail.js";
+import { afterCommand, appendToChart, choose, closeDetail, followCommand, showFacts, showRights } from "./detail.js";
 import { acceptInvitation, showDoors } from "./doors.js";
 import { announce, attempt, byId } from "./dom.js";
 import { formatCount, formatEnergy, formatPower } from "./format.js";
 import { LiveFeed } from "./live.js";
 import { showPeople } from "./people.js";
+import { followedIds, loadAll, loadMore, refreshSockets } from "./paging.js";
 import { offerRegistering } from "./register.js";
-import { findSession, onSession, session, signOut } from "./session.js";
-import { arrangeSoon, clearSockets, draw, followedIds, list, loadSockets, loadSparks, takeReading } from "./sockets.js";
+import { findSession, loadTenants, onSession, session, signOut } from "./session.js";
+import { arrangeSoon, clearSockets, draw, list, loadSparks, takeReading } from "./sockets.js";
 
 const VIEWS = { people: showPeople, account: showAccount, audit: showAudit };
 const secrets = readSecrets();
-export const live = new LiveFeed({ hello: refresh, readings: heardReadings, presence: heardPresence, missed: () => loadSockets().catch(() => {}) }, followedIds);
+export const live = new LiveFeed({ hello: refresh, readings: heardReadings, presence: heardPresence, missed: () => refreshSockets().catch(() => {}), sight: heardSight }, followedIds);
 
 // A code in the address is taken out of it at once: it must not stay in the history.
 function readSecrets() {
@@ -39,8 +40,14 @@ async function loadFleet() {
 }
 
 function refresh() {
-  loadSockets().catch(() => {});
+  refreshSockets().catch(() => {});
   loadFleet().catch(() => {});
+}
+
+// A share has begun or ended, or somebody has joined or left.
+function heardSight() {
+  refresh();
+  loadTenants().then(offerRegistering).catch(() => {});
 }
 
 function heardReadings({ items }) {
@@ -72,7 +79,7 @@ function afterNews(changed) {
 // A socket that was registered meanwhile: what it is called is asked for, once for many.
 let looking = 0;
 function lookSoon() {
-  if (!looking) looking = setTimeout(() => { looking = 0; loadSockets().catch(() => {}); }, 300);
+  if (!looking) looking = setTimeout(() => { looking = 0; refreshSockets().catch(() => {}); }, 300);
 }
 
 // --- views -----------------------------------------------------------------------------------------------
@@ -100,7 +107,7 @@ async function enter(note) {
   offerRegistering();
   showView();
   loadFleet().catch(() => {});
-  await loadSockets().catch((problem) => announce(problem.message, "bad"));
+  await refreshSockets().catch((problem) => announce(problem.message, "bad"));
   live.start();
   return loadSparks().catch(() => {});
 }
@@ -115,9 +122,17 @@ async function leave(note) {
 }
 
 list.onChoose = choose;
-list.onSwitch = (socket, state, text) => {
-  followCommand(socket, state, text);
-  if (!["sending", "requested", "dispatched"].includes(state)) setTimeout(() => afterCommand(socket), 0);
+list.onSwitch = followCommand;
+list.onSwitched = afterCommand;
+list.onLoaded = () => {
+  showRights();
+  live.renew();
+};
+list.onGone = (socket) => {
+  if (socket.id !== list.chosen) return;
+  closeDetail();
+  announce(`${socket.name} is not yours to see any more.`, "bad");
+  byId("sockets").focus();
 };
 onSession(enter);
 addEventListener("hashchange", () => {
@@ -127,10 +142,11 @@ addEventListener("hashchange", () => {
   return enter();
 });
 byId("sign-out").addEventListener("click", () => attempt(signOut));
-byId("more").addEventListener("click", () => loadSockets(list.cursor).then(() => live.renew()).catch(() => {}));
+byId("more").addEventListener("click", () => attempt(loadMore));
+for (const [id, event] of [["search", "input"], ["sort", "change"]]) byId(id).addEventListener(event, () => attempt(loadAll));
 setInterval(() => loadFleet().catch(() => {}), 5000);
 // Silence takes sockets offline without any message, and buckets grow.
-setInterval(() => { if (session.user) loadSockets().catch(() => {}); }, 30000);
+setInterval(() => { if (session.user) refreshSockets().catch(() => {}); }, 30000);
 
 async function start() {
   try {

@@ -1,8 +1,7 @@
 // For the site's admins: what was decided and what was denied, and dead letters.
 import { API, ask } from "./api.js";
-import { attempt, byId, make, table } from "./dom.js";
+import { attempt, byId, instant, make, table } from "./dom.js";
 import { makeForm } from "./form.js";
-import { formatInstant } from "./format.js";
 
 const SINCE = [["-24h", "the last day"], ["-7d", "the last week"], ["-30d", "the last month"], ["", "ever"]];
 const KINDS = [["", "everything"], ["false", "what was done"], ["true", "denied attempts"]];
@@ -32,7 +31,7 @@ export async function showAudit() {
 async function loadAudit(list, cursor) {
   const page = await ask("audit", { ...filters, limit: 100, ...(cursor ? { cursor } : {}) });
   const rows = page.items.map((one) => [
-    formatInstant(one.at), one.who || one.actor, `${one.action}${one.denied ? " (denied)" : ""}`, one.subject, one.origin || "", details(one),
+    instant(one.at), one.who || one.actor, `${one.action}${one.denied ? " (denied)" : ""}`, one.subject, one.origin || "", details(one),
   ]);
   const shown = table("Audit", ["When", "Who", "What", "Of what", "From where", ""], rows, "Nothing.");
   const more = page.next_cursor && make("button", { type: "button", class: "more", text: "Show more", onclick: () => { more.remove(); attempt(() => loadAudit(list, page.next_cursor)); } });
@@ -61,6 +60,6 @@ async function download(event, kind) {
 
 async function deadLetters() {
   const page = await ask("dead-letters", { limit: 50 });
-  const rows = page.items.map((one) => [formatInstant(one.received_at || one.at), one.device_id || "", one.reason, one.detail || ""]);
-  return table("Dead letters", ["When", "Socket", "Reason", "Detail"], rows, "None.");
+  const rows = page.items.map((one) => [instant(one.received_at), one.device_id || "", one.reason, one.detail, make("a", { href: one.raw_url, download: true, text: `${one.raw_bytes} bytes` })]);
+  return table("Dead letters", ["When", "Socket", "Reason", "Detail", "What came"], rows, "None.");
 }

@@ -1,13 +1,13 @@
 // Commands to sockets: asked for, followed to their one ending, and shown with who and why.
 import { ask, tell } from "./api.js";
-import { make, table } from "./dom.js";
+import { instant, make, table } from "./dom.js";
 import { formatInstant, formatLatency } from "./format.js";
 
 const TERMINAL = new Set(["acknowledged", "rejected", "expired", "failed"]);
 const LONGEST_AFTER_EXPIRY_MS = 15000;
 const pathOf = (deviceId) => `devices/${encodeURIComponent(deviceId)}`;
 
-// Asks for it and calls `follow(state, text, command)` at every step; gives the last state.
+// Asks for it and calls `follow(state, text, command)` at every step; gives the command as it is known in the end.
 export async function command(deviceId, order, follow) {
   follow("sending", "sending …");
   let accepted;
@@ -15,27 +15,39 @@ export async function command(deviceId, order, follow) {
     accepted = await tell("POST", `${pathOf(deviceId)}/commands`, order, { "Idempotency-Key": newKey() });
   } catch (problem) {
     follow("refused", problem.message);
-    return "refused";
+    return { state: "refused" };
   }
   follow("requested", describe({ state: "requested" }));
-  return watch(accepted, follow);
+  return untilEnded(accepted, follow);
 }
 
-async function watch(accepted, follow) {
+// Follows a command to its end; gives it as it is known then.
+export async function untilEnded(accepted, follow) {
   // By this browser's clock, which may be far from the server's, only how long is known.
   const until = performance.now() + Date.parse(accepted.expires_at) - Date.parse(accepted.requested_at) + LONGEST_AFTER_EXPIRY_MS;
   let before = "requested";
   for (let waitMs = 60; performance.now() < until; waitMs = Math.min(1000, waitMs * 1.4)) {
-    await new Promise((resolve) => { setTimeout(resolve, waitMs); });
+    await pause(waitMs);
     // Not shown yet, or the server is away for a moment: the next look tells.
     const now = await ask(accepted.url).catch(() => null);
     if (!now || (now.state === before && !TERMINAL.has(now.state))) continue;
     before = now.state;
     follow(now.state, describe(now), now);
-    if (TERMINAL.has(now.state)) return now.state;
+    if (TERMINAL.has(now.state)) return now;
   }
   follow("unknown", "nobody knows how it ended; the history will tell");
-  return "unknown";
+  return accepted;
+}
+
+export const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+
+// Once the history tells of this ending, which it does a moment later; or after some seconds without.
+export async function inHistory(deviceId, { command_id: id }) {
+  for (let waitMs = 50; id && waitMs < 3000; waitMs *= 1.6) {
+    const { items } = await ask(`${pathOf(deviceId)}/commands`, { limit: 20 }).catch(() => ({ items: [] }));
+    if (items.find((one) => one.command_id === id)?.ended_at) return;
+    await pause(waitMs);
+  }
 }
 
 function newKey() {
@@ -82,7 +94,7 @@ function causeOf(change) {
 export async function historyOf(deviceId) {
   const page = await ask(`${pathOf(deviceId)}/commands`, { limit: 50 });
   const rows = page.items.map((one) => [
-    formatInstant(one.requested_at), nameOf(one), whoOf(one), make("span", { class: "outcome", "data-state": one.state, text: describe(one) }),
+    instant(one.requested_at), nameOf(one), whoOf(one), make("span", { class: "outcome", "data-state": one.state, text: describe(one) }),
   ]);
   return table("Commands", ["When", "What", "Who", "How it went"], rows, "No command yet.");
 }

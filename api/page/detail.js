@@ -1,14 +1,14 @@
 // One socket: facts, switching, the chart and the last days.
 import { API, ask } from "./api.js";
 import { PowerChart } from "./chart.js";
-import { command, historyOf, whySwitched } from "./commands.js";
+import { command, historyOf, inHistory, whySwitched } from "./commands.js";
 import { byId, make } from "./dom.js";
 import { formatAge, formatEnergy, formatPower } from "./format.js";
 import { openManage } from "./manage.js";
 import { drawSwitch, list, relayOf, switchOver } from "./sockets.js";
 
 const WIDTHS_MS = { raw: 0, "15m": 900000, "1h": 3600000, "1d": 86400000 };
-const state = { range: "-24h", resolution: "auto", shown: null };
+const state = { range: "-24h", resolution: "auto", shown: null, relay: null };
 export const chart = new PowerChart(byId("chart"), byId("chart-text"));
 const chosen = () => list.sockets.get(list.chosen);
 const pathOf = (deviceId, what) => `devices/${encodeURIComponent(deviceId)}/${what}`;
@@ -21,6 +21,7 @@ export function choose(deviceId) {
   for (const socket of list.sockets.values()) socket.button.setAttribute("aria-pressed", String(socket.id === deviceId));
   byId("command-state").textContent = "";
   byId("why").textContent = "";
+  state.relay = relayOf(chosen());
   showFacts();
   loadChart();
   loadDays();
@@ -40,12 +41,19 @@ export function closeDetail() {
   socket.button.focus();
 }
 
+// What may be done with it may change while it is open.
+export function showRights() {
+  if (!chosen()) return;
+  openManage(chosen(), showFacts);
+  showFacts();
+}
+
 export function showFacts() {
   const socket = chosen();
   if (!socket) return;
   const { reading } = socket;
   byId("detail-title").textContent = socket.name;
-  byId("detail-place").textContent = [socket.location, socket.id].filter(Boolean).join(" · ");
+  byId("detail-place").textContent = [socket.location, socket.name === socket.id ? null : socket.id].filter(Boolean).join(" · ");
   const facts = [socket.online ? "online" : `offline, heard ${formatAge(socket.lastSeenAt)}`];
   if (reading) {
     facts.push(formatPower(reading.power_w));
@@ -58,6 +66,9 @@ export function showFacts() {
   byId("controls").hidden = !socket.may.has("switch");
   const relay = relayOf(socket);
   drawSwitch(byId("switch"), socket, relay, relay === null ? "" : relay ? "on" : "off");
+  if (relay === state.relay) return;
+  state.relay = relay;
+  loadWhy();
 }
 
 // --- commands --------------------------------------------------------------------------------------------
@@ -72,14 +83,16 @@ export function followCommand(socket, commandState, text) {
 async function runCommand(button, run) {
   const socket = chosen();
   button.setAttribute("aria-busy", "true");
-  await run(socket, (commandState, text) => followCommand(socket, commandState, text));
+  const ended = await run(socket, (commandState, text) => followCommand(socket, commandState, text));
   button.setAttribute("aria-busy", "false");
-  afterCommand(socket);
+  afterCommand(socket, ended);
 }
 
-export function afterCommand(socket) {
+export async function afterCommand(socket, ended) {
   if (socket.id !== list.chosen) return;
   showFacts();
+  await inHistory(socket.id, ended);
+  if (socket.id !== list.chosen) return;
   loadWhy();
   if (byId("history-part").open) loadHistory();
 }

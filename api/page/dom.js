@@ -1,4 +1,6 @@
 // Elements made in code. Text is always text: nothing that comes from people or sockets is ever read as markup.
+import { formatInstant } from "./format.js";
+
 export const byId = (id) => document.getElementById(id);
 
 // make("p", { class: "note", text: "…", onclick: run }, child, …); what is null, undefined or false is left out.
@@ -13,6 +15,8 @@ export function make(name, attributes = {}, ...children) {
   made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return made;
 }
+
+export const instant = (at) => make("time", { datetime: at, text: formatInstant(at) });
 
 export function table(caption, heads, rows, empty) {
   if (!rows.length) return make("p", { class: "empty", text: empty });

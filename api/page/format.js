@@ -32,7 +32,9 @@ export function formatMoment(at, spanMs) {
 
 export function formatInstant(instant) {
   if (!instant) return "–";
-  return new Date(instant).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+  const at = new Date(instant);
+  const year = at.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
+  return at.toLocaleString([], { day: "numeric", month: "short", ...year, hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
 export function formatLatency(ms) {

@@ -1,9 +1,10 @@
 // What may be changed about a socket: name, behaviour, shares, token, taking it out of use.
 import { ask, tell } from "./api.js";
+import { pause, untilEnded } from "./commands.js";
 import { announce, attempt, byId, make, table } from "./dom.js";
 import { confirmByTyping, showSecrets } from "./dialogs.js";
 import { makeForm } from "./form.js";
-import { draw, dropSocket } from "./sockets.js";
+import { arrange, draw, dropSocket } from "./sockets.js";
 
 // [member, label, unit, units of the wire per unit shown]
 const LIMITS = [
@@ -14,7 +15,7 @@ const LIMITS = [
   ["max_voltage_mv", "Switch off above", "V", 1000],
   ["max_temperature_mc", "Switch off above", "°C", 1000],
 ];
-const POWER_ON = [["", "the socket's own default"], ["off", "off"], ["on", "on"], ["last", "as before"]];
+const POWER_ON = [["", "as it does by itself"], ["off", "off"], ["on", "on"], ["last", "as before"]];
 const PERMISSIONS = [["view", "see it"], ["switch", "see and switch it"], ["manage", "see, switch and configure it"]];
 const pathOf = (socket, what = "") => `devices/${encodeURIComponent(socket.id)}${what}`;
 
@@ -65,9 +66,22 @@ async function openConfiguration(socket) {
     const told = await tell("PUT", pathOf(socket, "/configuration"), toWire(values));
     line.textContent = versionLine(told);
     announce(told.command_url ? "Saved, and on its way to the socket." : "Saved; nothing was different.");
+    if (told.command_url) attempt(() => confirm(socket, told, line));
   };
   const line = make("p", { class: "note", text: versionLine(state) });
   return [line, make("p", { class: "hint", text: "What is left empty is the socket's own default." }), makeForm({ fields, submit: "Save", send, kind: "grid", label: "Configuration" })];
+}
+
+// The socket says by itself which version it has, a moment after it has answered the command.
+async function confirm(socket, told, line) {
+  const url = told.command_url;
+  const { state } = await untilEnded({ ...(await ask(url)), url }, () => {});
+  for (let look = 0; look < 10 && line.isConnected; look += 1) {
+    const now = await ask(pathOf(socket, "/configuration"));
+    line.textContent = versionLine(now);
+    if (state !== "acknowledged" || now.confirmed || now.version > told.version) return;
+    await pause(300);
+  }
 }
 
 function toWire(values) {
@@ -81,7 +95,7 @@ function toWire(values) {
 function versionLine({ version, reported_version: reported, confirmed }) {
   if (version === 0) return "Never configured: the socket runs on its own defaults.";
   const has = reported === null ? "has not said which it has" : `has version ${reported}`;
-  return confirmed ? `Version ${version}, confirmed by the socket.` : `Version ${version} is wished; the socket ${has}.`;
+  return confirmed ? `Version ${version}, confirmed by the socket.` : `Version ${version} is on its way; the socket ${has}.`;
 }
 
 async function openShares(socket) {
@@ -120,6 +134,7 @@ function openEnd(socket) {
     await confirmByTyping("Take the socket out of use", `${socket.name} can no longer connect, and all shares end. Its history stays.`, socket.id, "Take it out of use", () => tell("DELETE", pathOf(socket)));
     byId("close").click();
     dropSocket(socket.id);
+    arrange();
     announce(`${socket.id} is out of use.`);
   });
   return [make("p", { class: "buttons" }, make("button", { type: "button", class: "act danger", text: "Take it out of use …", onclick: end }))];

@@ -4,7 +4,7 @@ import { byId, make } from "./dom.js";
 import { openDialog, showSecrets } from "./dialogs.js";
 import { makeForm } from "./form.js";
 import { session } from "./session.js";
-import { loadSockets } from "./sockets.js";
+import { refreshSockets } from "./paging.js";
 
 const HEAD = "device_id,name,location";
 const MOST_SHOWN = 20;
@@ -21,7 +21,7 @@ function tenantField() {
 async function register() {
   const registered = await openDialog("Add a socket", (close) => [oneForm(close), make("details", { class: "more-part" }, make("summary", { text: "Many from a CSV file" }), manyForm(close))]).catch(() => null);
   if (!registered) return;
-  loadSockets().catch(() => {});
+  refreshSockets().catch(() => {});
   await showTokens(registered);
 }
 

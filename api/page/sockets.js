@@ -4,23 +4,14 @@ import { command } from "./commands.js";
 import { announce, byId } from "./dom.js";
 import { formatAge, formatPower } from "./format.js";
 
-const PAGE_SIZE = 100;
 const SPARK_POINTS = 60;
-const MOST_FOLLOWED = 500;
 
-export const list = { sockets: new Map(), cursor: null, chosen: null, onChoose: null, orderNeeded: false };
+// listed: how many were asked for page by page; cursor: where those that are not listed begin, null if there are none.
+export const list = { sockets: new Map(), listed: 0, cursor: null, chosen: null, orderNeeded: false, onChoose: null, onSwitch: null, onSwitched: null, onGone: null, onLoaded: null };
 
 export function clearSockets() {
-  Object.assign(list, { sockets: new Map(), cursor: null, chosen: null, orderNeeded: false });
+  Object.assign(list, { sockets: new Map(), listed: 0, cursor: null, chosen: null, orderNeeded: false });
   byId("sockets").replaceChildren();
-}
-
-export async function loadSockets(cursor) {
-  const page = await ask("devices", { limit: PAGE_SIZE, ...(cursor ? { cursor } : {}) });
-  for (const device of page.items) takeDevice(device);
-  if (cursor || list.cursor === null) list.cursor = page.next_cursor;
-  byId("more").hidden = list.cursor === null;
-  arrange();
 }
 
 export function takeDevice(device) {
@@ -46,11 +37,6 @@ export async function loadSparks() {
   }
 }
 
-// Those that the live feed is asked for; none means all.
-export function followedIds() {
-  return list.cursor === null ? [] : [...list.sockets.keys()].slice(0, MOST_FOLLOWED);
-}
-
 function socketOf(deviceId) {
   const known = list.sockets.get(deviceId);
   if (known) return known;
@@ -69,9 +55,11 @@ function socketOf(deviceId) {
 }
 
 export function dropSocket(deviceId) {
-  list.sockets.get(deviceId)?.item.remove();
+  const socket = list.sockets.get(deviceId);
+  if (!socket) return;
+  socket.item.remove();
   list.sockets.delete(deviceId);
-  arrange();
+  list.onGone?.(socket);
 }
 
 export function takeReading(reading) {
@@ -131,26 +119,27 @@ function drawSpark(socket) {
 
 // Switches over; the button shows what is true, and until the socket has answered that it is being asked.
 export async function switchOver(socket, follow) {
-  if (socket.pending) return "busy";
+  if (socket.pending) return { state: "busy" };
   const relay = relayOf(socket);
   const order = relay === null ? { type: "toggle" } : { type: "switch", relay: !relay };
   const words = relay === null ? "switch over" : relay ? "switch off" : "switch on";
   socket.pending += 1;
   draw(socket);
-  const state = await command(socket.id, order, (now, text, one) => {
+  const ended = await command(socket.id, order, (now, text, one) => {
     if (now === "acknowledged" && relay !== null) socket.relayTold = { relay: !relay, at: one.ended_at };
     follow(now, `${words}: ${text}`);
   });
   socket.pending -= 1;
   draw(socket);
-  return state;
+  return ended;
 }
 
-function switchFromList(socket) {
-  switchOver(socket, (state, text) => {
+async function switchFromList(socket) {
+  const ended = await switchOver(socket, (state, text) => {
     announce(`${socket.name}: ${text}`, ["rejected", "expired", "failed", "refused", "unknown"].includes(state) ? "bad" : "good");
     list.onSwitch?.(socket, state, text);
   });
+  list.onSwitched?.(socket, ended);
 }
 
 export function arrange() {
@@ -171,7 +160,8 @@ export function arrange() {
     else items.insertBefore(socket.item, place);
   }
   byId("empty").hidden = visible > 0;
-  byId("empty").textContent = wanted && sockets.length ? "No socket has such a name." : "You see no socket yet.";
+  const none = list.cursor === null ? "No socket has such a name." : "Looking …";
+  byId("empty").textContent = wanted && sockets.length ? none : "You see no socket yet.";
 }
 
 let arranging = 0;

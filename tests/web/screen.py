@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -50,16 +50,19 @@ return [...document.querySelectorAll(texts)]
 
 
 class Screen:
-    """The page, asked from a thread so that the API goes on meanwhile."""
+    """The page, asked from a thread so that the API goes on meanwhile.
 
-    def __init__(self, browser: Chrome, api: ApiCorner) -> None:
-        self._browser = browser
-        self._api = api
+    Args:
+        ready: awaited before the page is opened.
+    """
+
+    def __init__(self, browser: Chrome, base_url: str, *, ready: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._browser, self._base_url, self._ready = browser, base_url, ready
 
     async def open(self, path: str = "/") -> None:
-        """Open the page once the API knows what the test has decided behind its back."""
-        await self._api.services.deciding.follower.catch_up()
-        await asyncio.to_thread(self._browser.get, self._api.base_url + path)
+        if self._ready is not None:
+            await self._ready()
+        await asyncio.to_thread(self._browser.get, self._base_url + path)
 
     async def sign_in(self, member: Member) -> None:
         """Fill the form, as its person does."""
@@ -117,6 +120,11 @@ class Screen:
     async def complaints(self) -> list[str]:
         log = await asyncio.to_thread(self._browser.get_log, "browser")
         return [entry["message"] for entry in log]
+
+
+def screen_of(browser: Chrome, api: ApiCorner) -> Screen:
+    """The page of an API that then knows what the test has decided behind its back."""
+    return Screen(browser, api.base_url, ready=api.services.deciding.follower.catch_up)
 
 
 def write(field: WebElement, text: str) -> None:

@@ -10,7 +10,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.contract.api.conftest import NOW_MS
 from tests.contract.api.corner import ApiCorner, reading
-from tests.web.screen import CHART, CONTRAST, NAMELESS, Screen
+from tests.web.screen import CHART, CONTRAST, NAMELESS, Screen, screen_of
 
 pytestmark = pytest.mark.web
 
@@ -27,7 +27,7 @@ async def screen(browser: Chrome, api: ApiCorner) -> Screen:
         rows = [reading(NOW_MS - n * 30_000, power_mw + n, energy_mwh=90_000_000 - n * 700) for n in range(1, 2000)]
         api.add_readings(name, rows)
         await api.show_latest(name)
-    page = Screen(browser, api)
+    page = screen_of(browser, api)
     await page.sign_in(api.owner)
     await page.until("document.getElementById('link').dataset.state === 'live'")
     await page.until("document.querySelectorAll('.socket').length === 3")

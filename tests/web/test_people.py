@@ -13,7 +13,7 @@ from selenium.webdriver import Chrome
 from domain.lifecycle.commands import Command
 from tests.contract.api.conftest import NOW_MS, SET_UP_CODE
 from tests.contract.api.corner import ApiCorner, reading
-from tests.web.screen import CONTRAST, NAMELESS, Screen
+from tests.web.screen import CONTRAST, NAMELESS, Screen, screen_of
 
 pytestmark = pytest.mark.web
 
@@ -34,13 +34,13 @@ async def kettle(api: ApiCorner) -> ApiCorner:
 
 @pytest.fixture
 async def screen(browser: Chrome, empty_api: ApiCorner) -> Screen:
-    return Screen(browser, empty_api)
+    return screen_of(browser, empty_api)
 
 
 @pytest.fixture
 async def second(new_browser: Callable[[], Chrome], empty_api: ApiCorner) -> AsyncIterator[Screen]:
     """Another person's browser."""
-    yield Screen(await asyncio.to_thread(new_browser), empty_api)
+    yield screen_of(await asyncio.to_thread(new_browser), empty_api)
 
 
 async def test_the_link_sets_a_fresh_installation_up_and_leaves_no_code_in_the_address(
