@@ -123,6 +123,19 @@ def test_a_forgotten_subject_never_gets_another_key(keys: KeyStore, had_a_key: b
     assert keys.find(USER) is None
 
 
+def test_a_backup_of_the_keys_opens_what_was_forgotten_after_it(keys: KeyStore, events: EventDatabase) -> None:
+    key = keys.make(USER)
+    with events.transaction() as connection:
+        connection.execute(text("CREATE TABLE key_backup AS SELECT * FROM personal_keys"))
+    keys.forget(USER)
+    assert keys.find(USER) is None
+    with events.transaction() as connection:
+        connection.execute(text("DELETE FROM personal_keys"))
+        connection.execute(text("INSERT INTO personal_keys SELECT * FROM key_backup"))
+        connection.execute(text("DROP TABLE key_backup"))
+    assert keys.find(USER) == key
+
+
 def test_a_name_is_one_users_only_and_a_user_has_one(keys: KeyStore, events: EventDatabase) -> None:
     reserve(events, keys, "aa", USER_ID)
     reserve(events, keys, "aa", USER_ID)

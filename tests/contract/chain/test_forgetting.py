@@ -102,6 +102,8 @@ async def test_a_forgotten_person_stands_nowhere_and_everything_else_goes_on(
     await act(chain, quirin, olga, ben, fan_id)
     assert "Quirinus Fürst" in await whole_audit(olga) and ADDRESS in await whole_audit(olga)
     before = await of_others(chain, olga, ben, quirin)
+    known = found_in(await all_places(chain, log_starts), *NAMED, quirin.api_token, quirin.kiln_token)
+    assert known == set(), "sealed while he is known, too"
     await ask(quirin.client, "DELETE", "account", 204)
     await eventually(audited(olga, saying("user-forgotten"), subject=f"user:{quirin.user_id}"))
     await check_nobody_knows(chain, olga, ben, quirin, fan_id)
