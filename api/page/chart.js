@@ -142,8 +142,7 @@ function niceTop(watts) {
 }
 
 function axisPower(watts, topW) {
-  if (topW >= 1000) return `${(watts / 1000).toFixed(topW >= 4000 ? 1 : 2)} kW`;
-  return `${watts.toFixed(topW >= 40 ? 0 : 1)} W`;
+  return topW >= 1000 ? `${Number((watts / 1000).toFixed(3))} kW` : `${Number(watts.toFixed(2))} W`;
 }
 
 function element(name, attributes, text) {

@@ -3,15 +3,17 @@ import { GivenUp } from "./api.js";
 import { make } from "./dom.js";
 import { makeForm } from "./form.js";
 
-// Resolves with what `fill(close)` closes with; closing it any other way gives up.
-export function openDialog(title, fill) {
+// Resolves with what `fill(close)` closes with; closing it any other way gives up, if there is one.
+export function openDialog(title, fill, { mayGiveUp = true } = {}) {
   return new Promise((resolve, reject) => {
     const heading = make("h2", { text: title, id: "dialog-title", tabindex: "-1" });
     const dialog = make("dialog", { class: "dialog", "aria-labelledby": "dialog-title" }, heading);
     let outcome;
     const close = (value) => { outcome = { value }; dialog.close(); };
     dialog.append(...fill(close));
-    dialog.append(make("p", { class: "buttons" }, make("button", { type: "button", class: "plain cancel", text: "Close", onclick: () => dialog.close() })));
+    if (mayGiveUp) dialog.append(make("p", { class: "buttons" }, make("button", { type: "button", class: "plain cancel", text: "Close", onclick: () => dialog.close() })));
+    // Escape, also when it is pressed twice.
+    else dialog.addEventListener("keydown", (event) => { if (event.key === "Escape") event.preventDefault(); });
     dialog.addEventListener("close", () => {
       dialog.remove();
       if (outcome) resolve(outcome.value);
@@ -57,7 +59,7 @@ export function showSecrets(title, note, pairs) {
     make("p", { text: note }),
     ...pairs.map(([label, secret], index) => secretLine(label, secret, index)),
     make("p", { class: "buttons" }, make("button", { type: "button", class: "act", text: "I have kept it", onclick: () => close() })),
-  ]).catch(() => {});
+  ], { mayGiveUp: false });
 }
 
 function secretLine(label, secret, index) {

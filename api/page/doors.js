@@ -20,7 +20,7 @@ export async function showDoors(secrets, note) {
 function fill(title, parts) {
   const heading = make("h2", { text: title, tabindex: "-1" });
   byId("doors").replaceChildren(heading, ...parts);
-  (byId("doors").querySelector("input:placeholder-shown, input") || heading).focus();
+  ([...byId("doors").querySelectorAll("input")].find((input) => !input.value) || heading).focus();
 }
 
 function setUpParts({ code }) {
