@@ -1,8 +1,9 @@
 """The relay: carries the event store's log to Kafka, in order, each event at least once.
 
 The position is stored after Kafka has acknowledged, so whoever kills the relay in between gets events twice, never
-none. One relay is active at a time; one that lost its lock unawares (its connection broke) may append one more batch of
-events that stand in the topic already, then finds its position taken. Either way an event's `ce_id` tells its doubles.
+none. One relay is active at a time; one that lost its lock unawares (its connection broke, or it stood still) may
+append one more batch of events that stand in the topic already, then finds its position taken. Either way an event's
+`ce_id` tells its doubles.
 """
 
 from __future__ import annotations

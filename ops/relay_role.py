@@ -13,8 +13,12 @@ from bridges.event_store import EventDatabase
 from bridges.run_relay import HintSource, run_relay
 from ops.settings import Settings
 from ops.wiring import event_engines, kafka_server, spare_the_collector, stop_on_signals
-from projections.dialect import sole, translated_errors
+from projections.dialect import translated_errors
+from projections.sole_work import sole
 from projections.topic_ids import describe_topics
+
+# Then another one carries on; what a frozen one does when it wakes is fenced by its position.
+_FROZEN_S = 8
 
 
 async def serve_relay_role(settings: Settings, on_step: Callable[[str], None]) -> None:
@@ -35,7 +39,7 @@ async def serve_relay_role(settings: Settings, on_step: Callable[[str], None]) -
 
 @contextmanager
 def _alone(engine: Engine) -> Iterator[bool]:
-    with translated_errors(), sole(engine, "relay") as held:
+    with translated_errors(), sole(engine, "relay", frozen_s=_FROZEN_S) as held:
         yield held
 
 

@@ -1,14 +1,12 @@
-"""All that differs between MySQL (or MariaDB) and SQLite: engines, bulk inserts, locks and the swap of tables."""
+"""All that differs between MySQL (or MariaDB) and SQLite: engines, bulk inserts, row locks and the swap of tables."""
 
 from __future__ import annotations
 
-import fcntl
 import random
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, text
@@ -25,7 +23,6 @@ LOCK_WAIT_S = 5
 _IDLE_TRANSACTION_S = 4
 """MariaDB ends a transaction whose owner stands still (a frozen projector), before those who wait for it give up."""
 _MYSQL_IDLE_S = 60
-_SOLE_FOR_S = 31_536_000
 _SQLITE_PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = NORMAL",
@@ -221,35 +218,6 @@ def wait_for_batches(connection: Connection, positions: Table) -> None:
 def skip_locked(connection: Connection) -> str:
     """What makes a SELECT take its rows and leave out those another transaction holds."""
     return " FOR UPDATE SKIP LOCKED" if is_mysql(connection) else ""
-
-
-# --- locks ----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def sole(engine: Engine, work: str) -> Iterator[bool]:
-    """Yield whether this process alone does `work` on this database for as long as the context lasts."""
-    if is_mysql(engine):
-        with engine.connect() as connection:
-            # Its own connection, which may idle for as long as the work takes.
-            connection.detach()
-            connection.execute(text(f"SET SESSION wait_timeout = {_SOLE_FOR_S}"))
-            name = f"{str(engine.url.database)[:40]}.{work}"
-            held = connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": name}).scalar() == 1
-            connection.commit()
-            try:
-                yield held
-            finally:
-                if held:
-                    connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": name})
-        return
-    with Path(f"{engine.url.database}.{work}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 # --- generations of tables ------------------------------------------------------------------------------

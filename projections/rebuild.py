@@ -24,7 +24,6 @@ from projections.dialect import (
     drop_generation,
     is_mysql,
     snapshot_engine,
-    sole,
     swap_generations,
     translated_errors,
     write_engine,
@@ -38,6 +37,7 @@ from projections.recompute import GRACE_MS
 from projections.replaying import Replay
 from projections.rollups import QUARTER_MS
 from projections.schema import check_schema, create_generation
+from projections.sole_work import sole
 from projections.store import Step, Store
 from projections.tables import read_model
 

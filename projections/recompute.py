@@ -15,17 +15,9 @@ from sqlalchemy import Connection, Engine, Table
 
 from domain.clock import Clock
 from projections.days import day_of
-from projections.dialect import (
-    execute,
-    insert_new,
-    keys_sql,
-    put,
-    skip_locked,
-    sole,
-    translated_errors,
-    wait_for_batches,
-)
+from projections.dialect import execute, insert_new, keys_sql, put, skip_locked, translated_errors, wait_for_batches
 from projections.rollups import HOUR_MS, MAX_TARGETS, QUARTER_MS, BucketRow, Target, compute_buckets, sums_sql
+from projections.sole_work import sole
 from projections.tables import ReadModel
 
 GRACE_MS = 10_000

@@ -13,8 +13,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from domain.errors import DependencyUnavailable, SettingInvalid
-from projections.dialect import sole, translated_errors, write_engine
+from projections.dialect import translated_errors, write_engine
 from projections.partitions import partition_readings
+from projections.sole_work import sole
 from projections.tables import ReadModel
 
 _WITHIN_S = 60

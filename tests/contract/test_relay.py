@@ -177,6 +177,33 @@ async def test_the_second_relay_waits_and_takes_over(world: World, store: Store)
     assert second.is_running()
 
 
+@pytest.mark.stack
+async def test_where_one_relay_stands_still_another_carries_on(stack_world: World) -> None:
+    world = stack_world
+    migrate(world.settings)
+    store = Store(EventDatabase(*event_engines(world.settings)))
+    first = world.start_role("relay")
+    await metric(world.settings, "active", lambda value: value == 1)
+    other = world.settings_with(relay_metrics_port=world.settings.api_port)
+    world.start_role("relay", env={"WATTAWAY_RELAY_METRICS_PORT": str(other.relay_metrics_port)})
+    # Longer than a lock of one that stands still lasts: the first one is awake.
+    store.write(10)
+    await relayed(world, store)
+    await asyncio.sleep(10)
+    await metric(other, "active", lambda value: value == 0)
+    first.signal(signal.SIGSTOP)
+    try:
+        store.write(10)
+        await relayed(world, store, within_s=25)
+        await metric(other, "active", lambda value: value == 1)
+    finally:
+        first.signal(signal.SIGCONT)
+    store.write(10)
+    await relayed(world, store)
+    assert first.is_running()
+    await metric(other, "active", lambda value: value == 1)
+
+
 @pytest.mark.long_on_stack
 async def test_killed_between_any_two_steps_it_loses_nothing_and_keeps_the_order(world: World, store: Store) -> None:
     whole = world.role("relay").spec

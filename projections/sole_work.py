@@ -1,0 +1,69 @@
+"""Work that one process at a time does on a database: MySQL's named locks, a locked file beside SQLite's."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from projections.dialect import is_mysql
+
+_A_YEAR_S = 31_536_000
+
+
+@contextmanager
+def sole(engine: Engine, work: str, *, frozen_s: int = _A_YEAR_S) -> Iterator[bool]:
+    """Yield whether this process alone does `work` on this database for as long as the context lasts.
+
+    Args:
+        frozen_s: on MySQL a process that stands still (SIGSTOP) for so long has lost it, and does not learn that here:
+            its work must be fenced. On SQLite it keeps it.
+    """
+    if is_mysql(engine):
+        with engine.connect() as connection:
+            # Its own connection, which may idle for as long as the work takes.
+            connection.detach()
+            connection.execute(text(f"SET SESSION wait_timeout = {frozen_s}"))
+            name = f"{str(engine.url.database)[:40]}.{work}"
+            held = connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": name}).scalar() == 1
+            connection.commit()
+            try:
+                with _kept_awake(connection, frozen_s / 4) if held else nullcontext():
+                    yield held
+            finally:
+                # A connection that is lost holds nothing any more.
+                with suppress(SQLAlchemyError):
+                    connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": name})
+        return
+    with Path(f"{engine.url.database}.{work}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+@contextmanager
+def _kept_awake(connection: Connection, every_s: float) -> Iterator[None]:
+    """Use the connection now and then, in a thread, until the end of the block: who stands still does not."""
+    over = threading.Event()
+
+    def use() -> None:
+        with suppress(SQLAlchemyError):
+            while not over.wait(every_s):
+                connection.execute(text("SELECT 1"))
+                connection.commit()
+
+    thread = threading.Thread(target=use, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
