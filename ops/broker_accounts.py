@@ -35,6 +35,8 @@ class BrokerAccounts:
         self._accounts, self._pid_file, self._address = accounts, pid_file, address
         self._services = list(services)
         self._changed = asyncio.Event()
+        # Whoever wrote the files before may have died before it told the broker.
+        self._told = False
 
     def changed(self, _device_ids: set[str]) -> None:
         """Somebody's token counts anew, or no more."""
@@ -49,7 +51,7 @@ class BrokerAccounts:
             await self._changed.wait()
 
     async def write(self, access: BrokerAccess) -> None:
-        """Make the files equal to what is registered now; have them read if that changed them.
+        """Make the files equal to what is registered now; have them read if that changed them, and the first time.
 
         The files stay as they are while they cannot be written.
         """
@@ -60,8 +62,10 @@ class BrokerAccounts:
             except OSError as error:
                 log.error("accounts not written", error=str(error))
                 await asyncio.sleep(_LEAST_BETWEEN_S)
-        if is_new:
+        self._told = self._told and not is_new
+        if not self._told:
             await self._have_them_read()
+            self._told = True
             log.info("accounts written", devices=len(access.broker_hashes()))
 
     async def _have_them_read(self) -> None:

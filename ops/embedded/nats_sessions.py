@@ -21,6 +21,7 @@ _WITHIN_S = 2.0
 _AGAIN_AFTER_S = 1.0
 _RETRY_AFTER_S = 0.25
 _PAGE = 1024
+_OVERLAP = 128
 _MOST_ONE_BY_ONE = 50
 
 log = structlog.get_logger()
@@ -67,20 +68,22 @@ class LiveSessions:
                 continue
 
     async def _sweep(self, client: Client) -> None:
+        # Who is suspected from here on is looked at by the next sweep, whatever becomes of this one.
         self._woken.clear()
-        looked_at, everyone = dict(self._suspects), self._all
-        self._all = True  # until all went well
+        looked_at, self._suspects = self._suspects, {}
+        everyone, self._all = self._all, False
         chosen: list[dict[str, Any]] = [{"mqtt_client": device_id} for device_id in looked_at]
-        for which in [{}] if everyone or len(chosen) > _MOST_ONE_BY_ONE else chosen:
-            await self._end_stale(client, which)
-        self._all = False
-        for device_id, looks in looked_at.items():
-            if self._suspects[device_id] == looks:
-                self._suspects[device_id] = looks - 1
-        self._suspects = {device_id: looks for device_id, looks in self._suspects.items() if looks}
+        try:
+            for which in [{}] if everyone or len(chosen) > _MOST_ONE_BY_ONE else chosen:
+                await self._end_stale(client, which)
+        except BaseException:
+            self._all, self._suspects = True, looked_at | self._suspects
+            raise
+        self._suspects = {device_id: looks - 1 for device_id, looks in looked_at.items() if looks > 1} | self._suspects
 
     async def _end_stale(self, client: Client, chosen: dict[str, Any]) -> None:
-        async for server, connection in self._connections(client, chosen):
+        # All of them first: each that is ended moves those behind it up, past the next page's beginning.
+        for server, connection in [one async for one in self._connections(client, chosen)]:
             device_id, name = connection.get("mqtt_client", ""), connection.get("authorized_user", "")
             if not device_id or name in self._services or name == self._name_of(device_id):
                 continue
@@ -95,9 +98,10 @@ class LiveSessions:
             page = answer["data"]["connections"]
             for connection in page:
                 yield answer["server"]["id"], connection
-            offset += len(page)
             if len(page) < _PAGE:
                 return
+            # Others leave meanwhile, too.
+            offset += _PAGE - _OVERLAP
 
 
 async def _ask(client: Client, subject: str, question: dict[str, Any]) -> dict[str, Any]:
