@@ -25,13 +25,6 @@ from tests.contract.api.corner import ApiCorner
 from tests.contract.api.members import bearer
 from tests.contract.api.stranded import stranded_app
 from tests.contract.api.test_serving import free_port
-from tests.servers import World
-
-
-@pytest.fixture
-def world(embedded_world: World) -> World:
-    """Nothing here depends on which servers these are."""
-    return embedded_world
 
 
 @pytest.fixture
@@ -102,6 +95,7 @@ async def test_passwords_are_tried_at_a_slow_rate_whatever_the_account(api: ApiC
     assert statuses == [401] * 6 + [429] * 2
 
 
+@pytest.mark.long_on_stack
 async def test_every_answer_carries_the_security_headers(api: ApiCorner) -> None:
     for path, status in (("/", 200), ("/healthz", 200), ("/api/v1/devices", 401), ("/nowhere", 404)):
         answer = await api.stranger().get(path)
@@ -118,6 +112,7 @@ async def test_every_answer_carries_the_security_headers(api: ApiCorner) -> None
     assert (await api.client.get("/api/v1/devices")).headers["cache-control"] == "no-store"
 
 
+@pytest.mark.long_on_stack
 async def test_a_correlation_id_comes_back_only_if_it_is_harmless(api: ApiCorner) -> None:
     for given in ("abc-123_X", "a" * 64):
         answer = await api.client.get("/api/v1/devices", headers={"X-Correlation-Id": given})
@@ -129,6 +124,7 @@ async def test_a_correlation_id_comes_back_only_if_it_is_harmless(api: ApiCorner
         assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.long_on_stack
 async def test_what_a_client_sends_never_becomes_a_header(api: ApiCorner) -> None:
     """Header injection, through paths and parameters."""
     for path in (
@@ -142,6 +138,7 @@ async def test_what_a_client_sends_never_becomes_a_header(api: ApiCorner) -> Non
         assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.long_on_stack
 async def test_a_body_has_its_limit_whether_or_not_it_says_its_length(api: ApiCorner) -> None:
     async def chunks(count: int) -> AsyncIterator[bytes]:
         for _ in range(count):
@@ -158,6 +155,7 @@ async def test_a_body_has_its_limit_whether_or_not_it_says_its_length(api: ApiCo
     assert answer.status_code == 413
 
 
+@pytest.mark.long_on_stack
 async def test_only_chosen_origins_may_ask_and_never_with_a_cookie(api: ApiCorner) -> None:
     for origin, allowed in (("https://pages.example", True), ("https://evil.example", False)):
         answer = await api.client.get("/api/v1/devices", headers={"Origin": origin})
@@ -213,6 +211,7 @@ async def test_over_tls_there_is_hsts_and_a_host_cookies_name(tmp_path: Path) ->
         assert (await client.get("/api/v1/device")).status_code == 403
 
 
+@pytest.mark.long_on_stack
 async def test_a_session_over_tls_has_a_secure_cookie_of_this_host_alone(api: ApiCorner) -> None:
     transport = httpx.ASGITransport(api.app)
     body = {"email": api.owner.email, "password": api.owner.password}

@@ -13,15 +13,8 @@ from api.sessions import IDLE_S, LONGEST_S
 from domain.lifecycle.denials import Denial
 from tests.contract.api.corner import ApiCorner
 from tests.contract.api.members import CountingHasher, bearer, sign_in
-from tests.servers import World
 
 COOKIE = "wattaway_session"
-
-
-@pytest.fixture
-def world(embedded_world: World) -> World:
-    """Sessions and counters are the same on Valkey and Redis; tests/stack runs the whole on the real one."""
-    return embedded_world
 
 
 def credentials(api: ApiCorner, password: str | None = None) -> dict[str, str]:
@@ -32,6 +25,7 @@ def problem_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].removeprefix("/problems/")
 
 
+@pytest.mark.long_on_stack
 async def test_a_cookie_is_for_our_own_pages_requests_only(api: ApiCorner) -> None:
     answer = await api.stranger().post("/api/v1/session", json=credentials(api))
     flags = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
@@ -60,6 +54,7 @@ async def test_a_session_ends_after_thirty_days_however_often_it_is_used(api: Ap
     assert problem_of(await person.get("/api/v1/session")) == (401, "unauthenticated")
 
 
+@pytest.mark.long_on_stack
 async def test_a_session_chosen_by_somebody_else_is_never_used(api: ApiCorner) -> None:
     """Session fixation."""
     person, planted = api.stranger(), secrets.token_urlsafe(32)
@@ -73,6 +68,7 @@ async def test_a_session_chosen_by_somebody_else_is_never_used(api: ApiCorner) -
     assert problem_of(await thief.get("/api/v1/session")) == (401, "unauthenticated")
 
 
+@pytest.mark.long_on_stack
 async def test_signing_in_again_ends_the_browsers_earlier_session(api: ApiCorner) -> None:
     person = await api.person()
     before = api.stranger()
@@ -82,6 +78,7 @@ async def test_signing_in_again_ends_the_browsers_earlier_session(api: ApiCorner
     assert problem_of(await before.get("/api/v1/session")) == (401, "unauthenticated")
 
 
+@pytest.mark.long_on_stack
 async def test_a_change_needs_the_sessions_csrf_token(api: ApiCorner) -> None:
     person = await api.person()
     token = person.headers.pop("X-CSRF-Token")
@@ -94,6 +91,7 @@ async def test_a_change_needs_the_sessions_csrf_token(api: ApiCorner) -> None:
     assert (await person.delete("/api/v1/session", headers=own)).status_code == 204
 
 
+@pytest.mark.long_on_stack
 async def test_another_page_can_sign_nobody_in_or_up(api: ApiCorner) -> None:
     for path, body in (("session", credentials(api)), ("users", {}), ("set-up", {})):
         answer = await api.stranger().post(f"/api/v1/{path}", json=body, headers={"Origin": "https://evil.example"})
@@ -139,6 +137,7 @@ async def test_without_redis_sessions_are_a_503_and_tokens_still_work(api: ApiCo
     await broken.aclose()
 
 
+@pytest.mark.long_on_stack
 async def test_showing_the_password_again_gives_the_session_another_id(api: ApiCorner) -> None:
     person = await api.person()
     before = api.stranger()
@@ -203,6 +202,7 @@ async def test_what_another_process_has_issued_is_good_at_once(api: ApiCorner) -
             assert (await program.get("/api/v1/device", headers=itself)).status_code == 200
 
 
+@pytest.mark.long_on_stack
 async def test_a_devices_token_is_good_for_the_device_itself_alone(api: ApiCorner) -> None:
     api.add_device("kettle")
     device = api.program(api.members.device_tokens["kettle"])
@@ -245,6 +245,7 @@ async def test_denied_attempts_are_noted_without_a_strangers_address(api: ApiCor
     assert len(noted) == 2
 
 
+@pytest.mark.long_on_stack
 async def test_two_sessions_of_a_user_do_not_disturb_each_other(api: ApiCorner) -> None:
     first, second = await api.person(), await api.person()
     await first.delete("/api/v1/session")

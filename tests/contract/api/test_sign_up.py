@@ -15,15 +15,8 @@ from api.protection import Protection
 from ops.set_up_code import held_set_up_code, new_set_up_code
 from tests.contract.api.corner import ApiCorner
 from tests.contract.api.members import CountingHasher
-from tests.servers import World
 
 ANN = {"email": "ann@example.org", "name": "Ann", "password": "a very long password"}
-
-
-@pytest.fixture
-def world(embedded_world: World) -> World:
-    """Nothing here depends on which servers these are."""
-    return embedded_world
 
 
 @pytest.fixture
@@ -63,6 +56,7 @@ async def test_the_first_user_needs_the_code_and_gets_what_belongs_to_nobody(
     assert kind_of(again) == (409, "already-set-up")
 
 
+@pytest.mark.long_on_stack
 async def test_what_another_process_has_set_up_is_known_at_once(empty_api: ApiCorner) -> None:
     async with httpx.AsyncClient(base_url=empty_api.base_url) as somebody:
         for needed in (True, False):
@@ -89,6 +83,7 @@ async def test_a_code_stays_good_until_somebody_has_signed_up_with_it_once(
     assert len(empty_api.services.deciding.access.users) == 1
 
 
+@pytest.mark.long_on_stack
 async def test_without_an_invitation_nobody_signs_up(api: ApiCorner) -> None:
     assert kind_of(await api.stranger().post("/api/v1/users", json=ANN)) == (403, "invitation-needed")
     wrong = await api.stranger().post("/api/v1/users", json=ANN | {"invitation": "wai_" + "0" * 64})
@@ -125,6 +120,7 @@ async def test_nobody_learns_by_signing_up_whose_email_is_taken(api: ApiCorner, 
 
 
 @pytest.mark.parametrize("protection", ["closed"], indirect=True)
+@pytest.mark.long_on_stack
 async def test_closed_is_closed_even_with_an_invitation(api: ApiCorner) -> None:
     invited = api.members.application.tenancy.invite(api.owner.tenant_id, "viewer", api.members.cause()).token
     answer = await api.stranger().post("/api/v1/users", json=ANN | {"invitation": invited})
@@ -132,6 +128,7 @@ async def test_closed_is_closed_even_with_an_invitation(api: ApiCorner) -> None:
 
 
 @open_to_all
+@pytest.mark.long_on_stack
 async def test_nobody_sets_what_is_not_theirs_to_set(api: ApiCorner) -> None:
     """Mass assignment."""
     for more in ({"admin": True}, {"role": "owner"}, {"tenant_id": api.owner.tenant_id}, {"user_id": "x"}):
