@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from prometheus_client import Gauge
 
 from bridges.mqtt_link import MqttLink, MqttServer
-from bridges.mqtt_packets import Publish, encode_publish
+from bridges.mqtt_packets import Publish
 from bridges.mqtt_session import MqttSession
 from bridges.presence_watch import PresenceWatch
 from domain.errors import PayloadRejected
@@ -23,8 +22,6 @@ from domain.wire import (
     parse_device_topic,
 )
 
-_MAX_PACKET_ID = 65_535
-
 
 class CommandLink:
     """A clean session: the broker tells the presence of every socket anew on each connection.
@@ -32,6 +29,7 @@ class CommandLink:
     Args:
         on_presence: told a device's id when it has said that it is there, or gone.
         on_answer: told a device's id and what it has answered to a command.
+        on_relief: told that a broker that stood still goes on.
     """
 
     def __init__(
@@ -40,11 +38,11 @@ class CommandLink:
         connected: Gauge,
         on_presence: Callable[[str], None],
         on_answer: Callable[[str, CommandReport], None],
+        on_relief: Callable[[], None],
     ) -> None:
         self._on_presence, self._on_answer = on_presence, on_answer
-        self._session = MqttSession(server, (STATUS_FILTER,), self, connected, clean_session=True)
+        self._session = MqttSession(server, (STATUS_FILTER,), self, connected, clean_session=True, on_relief=on_relief)
         self._link: MqttLink | None = None
-        self._packet_ids = itertools.count()
         self.presence = PresenceWatch()
 
     async def start(self) -> None:
@@ -65,12 +63,16 @@ class CommandLink:
 
     def reaches(self, device_id: str) -> bool:
         """Whether a command sent now would reach its socket, as far as we know."""
-        return self._link is not None and self._link.alive and self.presence.is_online(device_id)
+        return self._link is not None and self._link.answers and self.presence.is_online(device_id)
+
+    @property
+    def answers(self) -> bool:
+        """Whether there is a broker and it goes on: else neither we nor the bridge hears what sockets say."""
+        return self._session.answers
 
     def send(self, device_id: str, payload: bytes) -> bool:
         """Send a command; False if there is no connection. Whether it arrives only the socket's answer tells."""
-        packet_id = next(self._packet_ids) % _MAX_PACKET_ID + 1
-        return self._session.send([encode_publish(commands_topic(device_id), payload, packet_id)])
+        return self._session.publish(commands_topic(device_id), payload)
 
     # --- what the session asks of a taker ---------------------------------------------------------------
 

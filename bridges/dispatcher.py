@@ -10,8 +10,8 @@ first one counts. While the log cannot be read, nobody's silence ends a command 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from bridges.command_link import CommandLink
 from bridges.configuration_drift import ConfigurationDrift
 from bridges.dispatcher_metrics import DispatcherMetrics
 from bridges.failed_commands import FailedCommands
-from bridges.hearing import Hearing
+from bridges.hearing import ON_ITS_WAY_MS, Hearing
 from bridges.lanes import Lanes
 from bridges.open_commands import OpenCommand, OpenCommands, open_command
 from bridges.patient_lifecycle import PatientLifecycle
@@ -123,7 +123,8 @@ class Dispatcher:
 
     def heard_all(self, partition: int) -> None:
         """All reports that stand in this partition have been taken."""
-        self._hearing.note(partition, self._clock.now_ms())
+        if self._link.answers:
+            self._hearing.note(partition, self._clock.now_ms())
 
     def knows_all_of(self, place: Place) -> bool:
         return place not in self._catching_up
@@ -182,6 +183,12 @@ class Dispatcher:
         for command in self.commands.of_device(device_id):
             self._see_to(command)
         self._drift.look(device_id)
+
+    def broker_goes_on(self) -> None:
+        """Commands that waited for a broker that stood still are due, unless the answer is just coming."""
+        not_before_ms = self._clock.now_ms() + ON_ITS_WAY_MS
+        for command in self.commands.all():
+            self._see_to(command, not_before_ms=not_before_ms)
 
     # --- what is due ------------------------------------------------------------------------------------
 
@@ -259,7 +266,7 @@ class Dispatcher:
             self._metrics.requested_to_dispatched.observe(max(waited_ms, 0) / 1000)
 
     async def _answer_in_log(self, report: CommandReported, place: Place, offset: int) -> None:
-        async with self._done_with(place, offset):
+        with self.watermarks.finishing(place, offset):
             await self._answer(report)
 
     async def _answer(self, report: CommandReported) -> None:
@@ -272,18 +279,8 @@ class Dispatcher:
                 self._end(command.id)
 
     async def _bury(self, event: Command.Failed, value: bytes, place: Place, offset: int) -> None:
-        async with self._done_with(place, offset):
+        with self.watermarks.finishing(place, offset):
             await self._failed.bury(event, value)
-
-    @asynccontextmanager
-    async def _done_with(self, place: Place, offset: int) -> AsyncIterator[None]:
-        """The record needs nothing more after the block, unless this process ends within it."""
-        try:
-            yield
-        except Exception:
-            self.watermarks.done(place, offset)
-            raise
-        self.watermarks.done(place, offset)
 
     def _end(self, command_id: UUID) -> bool:
         """A command needs nothing more; whether it was open until now."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +19,16 @@ from gmqtt import Client, Subscription  # type: ignore[import-untyped]
 from gmqtt.mqtt.constants import MQTTv311  # type: ignore[import-untyped]
 from gmqtt.mqtt.handler import MQTTConnectError  # type: ignore[import-untyped]
 
-from bridges.mqtt_packets import Publish, encode_pubacks, parse_publish
+from bridges.mqtt_packets import Publish, encode_pubacks, encode_publish, parse_publish
 from domain.errors import DependencyUnavailable, SettingInvalid
 
 _KEEPALIVE_S = 20
 _CLOSE_TIMEOUT_S = 2.0
 _REFUSED = 128
 _WRITE_BUFFER_LIMIT_BYTES = 4 * 1024 * 1024
+_MAX_PACKET_ID = 65_535
+ANSWERS_WITHIN_S = 1.0
+"""A broker that has not acknowledged a PUBLISH after so long stands still, as far as we know."""
 _names = itertools.count(1)
 
 
@@ -57,15 +61,23 @@ class MqttLink:
         clean_session: the broker keeps nothing for us while we are away.
         on_publish: gets every PUBLISH; whoever gets one at QoS 1 calls `acknowledge` with its packet id, here and not
             on any other link, once it is settled.
+        on_relief: called when `answers` is true again.
     """
 
     def __init__(
-        self, server: MqttServer, on_publish: Callable[[MqttLink, Publish], None], *, clean_session: bool = False
+        self,
+        server: MqttServer,
+        on_publish: Callable[[MqttLink, Publish], None],
+        *,
+        clean_session: bool = False,
+        on_relief: Callable[[], None] = lambda: None,
     ) -> None:
         self.number = next(_names)
         self.lost = asyncio.Event()
         self._server = server
-        self._on_publish = on_publish
+        self._on_publish, self._on_relief = on_publish, on_relief
+        self._packet_ids = itertools.count()
+        self._unacknowledged: dict[int, float] = {}
         self._granted: asyncio.Future[Sequence[int]] = asyncio.get_running_loop().create_future()
         self._client = _Client(server.client_id, clean_session=clean_session, optimistic_acknowledgement=False)
         self._client.set_auth_credentials(server.username, server.password)
@@ -75,12 +87,18 @@ class MqttLink:
         if not callable(getattr(handler, "_handle_publish_packet", None)):
             raise RuntimeError("this gmqtt has no `_handle_publish_packet` to take over")
         handler._handle_publish_packet = self._take
-        # What `send` sends, gmqtt knows nothing of.
-        handler._handle_puback_packet = lambda *_: None
+        # What `publish` sends, gmqtt knows nothing of.
+        handler._handle_puback_packet = self._take_puback
 
     @property
     def alive(self) -> bool:
         return self._connection is not None and not self.lost.is_set() and not self._connection.is_closing()
+
+    @property
+    def answers(self) -> bool:
+        """Whether the broker has acknowledged all that we have published, but for the last moment's."""
+        oldest_s = next(iter(self._unacknowledged.values()), None)
+        return self.alive and (oldest_s is None or time.monotonic() - oldest_s < ANSWERS_WITHIN_S)
 
     async def open(self, filters: Sequence[str], *, timeout_s: float) -> None:
         """Return once connected and granted every filter at QoS 1.
@@ -170,6 +188,21 @@ class MqttLink:
             return False
         self._connection.send_package(b"".join(packets))
         return True
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish at QoS 1, not retained; False if it was not sent. `answers` tells what became of all of them."""
+        packet_id = next(self._packet_ids) % _MAX_PACKET_ID + 1
+        if not self.send([encode_publish(topic, payload, packet_id)]):
+            return False
+        self._unacknowledged.pop(packet_id, None)
+        self._unacknowledged[packet_id] = time.monotonic()
+        return True
+
+    def _take_puback(self, _first_byte: int, body: bytes) -> None:
+        stood_still = not self.answers
+        self._unacknowledged.pop(int.from_bytes(body[:2], "big"), None)
+        if stood_still and self.answers:
+            self._on_relief()
 
     def pause(self) -> None:
         """Read no more from the broker, until `resume`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -41,6 +41,7 @@ class MqttSession:
 
     Args:
         connected: 1 while there is a link.
+        on_relief: called when a broker that stood still acknowledges again.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class MqttSession:
         connected: Gauge,
         *,
         clean_session: bool = False,
+        on_relief: Callable[[], None] = lambda: None,
     ) -> None:
-        self._clean_session = clean_session
+        self._clean_session, self._on_relief = clean_session, on_relief
         self._server = server
         self._filters = filters
         self._intake = intake
@@ -91,7 +93,7 @@ class MqttSession:
             log.warning("mqtt out of reach", reason=str(error))
 
     async def _open(self) -> None:
-        link = MqttLink(self._server, self._intake.take, clean_session=self._clean_session)
+        link = MqttLink(self._server, self._intake.take, clean_session=self._clean_session, on_relief=self._on_relief)
         await link.open(self._filters, timeout_s=_OPEN_TIMEOUT_S)
         self._link = link
         self._connected.set(1)
@@ -106,6 +108,15 @@ class MqttSession:
     def send(self, packets: list[bytes]) -> bool:
         """Send encoded packets now; False if there is no link or it does not keep up."""
         return self._link is not None and self._link.send(packets)
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish at QoS 1 now; False if there is no link or it does not keep up."""
+        return self._link is not None and self._link.publish(topic, payload)
+
+    @property
+    def answers(self) -> bool:
+        """Whether there is a link, and a broker that acknowledges what it is sent."""
+        return self._link is not None and self._link.answers
 
     async def close(self) -> None:
         """Disconnect; the broker keeps the session."""

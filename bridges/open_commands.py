@@ -127,6 +127,10 @@ class OpenCommands:
         """A device's commands in the order of their requests."""
         return list(self._by_device.get(device_id, {}).values())
 
+    def all(self) -> list[OpenCommand]:
+        """All of them."""
+        return list(self._by_id.values())
+
     def of_places(self, places: Iterable[Place]) -> list[OpenCommand]:
         """All commands of these partitions."""
         wanted = set(places)

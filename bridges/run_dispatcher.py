@@ -75,7 +75,11 @@ class _Parts:
         failed = FailedCommands(self._event_log, metrics.retries.labels("kafka").inc)
         self._dispatcher = Dispatcher(self._deciding, failed, metrics, clock, on_step=on_step)
         self.link = CommandLink(
-            mqtt, metrics.mqtt_connected, self._dispatcher.presence_changed, self._dispatcher.answer_heard
+            mqtt,
+            metrics.mqtt_connected,
+            self._dispatcher.presence_changed,
+            self._dispatcher.answer_heard,
+            self._dispatcher.broker_goes_on,
         )
         self._log = DispatcherLog(
             self.source,

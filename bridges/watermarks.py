@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -24,6 +25,16 @@ class Watermarks:
         """Nothing is left to do for this record; harmless if its partition is somebody else's meanwhile."""
         if place in self._under_way:
             self._under_way[place].pop(offset, None)
+
+    @contextmanager
+    def finishing(self, place: Place, offset: int) -> Iterator[None]:
+        """The record needs nothing more after the block, unless this process ends within it (is cancelled, too)."""
+        try:
+            yield
+        except Exception:
+            self.done(place, offset)
+            raise
+        self.done(place, offset)
 
     def reached(self, place: Place, next_offset: int) -> None:
         """All records before `next_offset` have been read."""

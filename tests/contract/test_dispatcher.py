@@ -199,6 +199,31 @@ async def test_an_answer_ends_its_command_while_kafka_is_frozen(world: World, co
         await socket.client.disconnect()
 
 
+async def test_no_attempt_is_counted_while_the_mqtt_broker_is_frozen(
+    world: World, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domain.lifecycle.commands.ANSWER_WITHIN_S", (2.0, 2.0, 2.0))
+    monkeypatch.setattr("bridges.hearing.SETTLED_AFTER_MS", 0)
+    async with dispatching(commands), a_plug(world) as plug:
+        world.servers.pause("mqtt")
+        try:
+            lasting = commands.request(plug.device.device_id, OFF, expires_in_s=60)
+            expiring = commands.request(plug.device.device_id, Order("identify"), expires_in_s=4)
+            await until(lambda: commands.events(expiring)[-1] == "dispatched")
+            # Longer than three attempts, and than the second one is valid.
+            await asyncio.sleep(9)
+            for command_id in (lasting, expiring):
+                # A second attempt only if storing the first one took so long that no PUBACK could be missed yet.
+                assert commands.events(command_id)[1:] in (["dispatched"], ["dispatched"] * 2)
+        finally:
+            world.servers.resume("mqtt")
+        assert (await commands.ended(lasting)).state == "acknowledged"
+        assert commands.events(lasting).count("dispatched") <= 3
+        # The socket got it too late, and says so.
+        assert (await commands.ended(expiring)).state in ("rejected", "expired")
+        assert plug.acted_ids == [lasting]
+
+
 @pytest.mark.long_on_stack
 async def test_a_socket_cannot_answer_for_another(world: World, commands: Commands) -> None:
     async with dispatching(commands) as metrics:
