@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ _COMMIT_EVERY_S = 1.0
 _NOTE_EVERY_S = 0.1
 _ANSWER_WITHIN_S = 30.0
 _STEADY_AFTER_S = 60.0
-_CLOSE_WITHIN_S = 2.0
+_CLOSE_WITHIN_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,11 @@ class DispatcherLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         )
         consumer.subscribe(self._source.topics, listener=self)
         try:
-            async with asyncio.timeout(60):
-                await consumer.start()
-            while not stop.is_set():
-                await self._step(consumer)
+            async with _hurried(stop, _CLOSE_WITHIN_S):
+                async with asyncio.timeout(60):
+                    await consumer.start()
+                while not stop.is_set():
+                    await self._step(consumer)
             await _within(_CLOSE_WITHIN_S, self._dispatcher.lanes.idle())
         finally:
             await _within(_CLOSE_WITHIN_S, self._commit(consumer))
@@ -255,6 +256,22 @@ class DispatcherLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002
         """End the tenure: the next step begins another with what is assigned now."""
         self._assigned += 1
+
+
+@asynccontextmanager
+async def _hurried(stop: asyncio.Event, within_s: float) -> AsyncIterator[None]:
+    """Raise `TimeoutError` if the block lasts for longer than that after `stop`: Kafka may stand still."""
+    async with asyncio.timeout(None) as limit:
+
+        async def hurry() -> None:
+            await stop.wait()
+            limit.reschedule(asyncio.get_running_loop().time() + within_s)
+
+        hurrying = asyncio.ensure_future(hurry())
+        try:
+            yield
+        finally:
+            hurrying.cancel()
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:

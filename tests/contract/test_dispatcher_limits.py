@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -40,6 +41,17 @@ async def test_a_failed_command_becomes_a_dead_letter(
             assert time.monotonic() < deadline
         assert [(letter.reason, letter.origin) for letter in letters] == [("command_failed", f"command:{command_id}")]
         assert str(command_id).encode() in letters[0].raw_bytes()
+
+
+@pytest.mark.long_on_stack
+async def test_it_stops_in_time_while_kafka_stands_still(world: World, commands: Commands) -> None:
+    async with dispatching(commands), a_plug(world) as plug:
+        command_id = commands.request(plug.device.device_id, OFF)
+        await until(lambda: "dispatched" in commands.events(command_id))
+        world.servers.pause("kafka")
+        # It has something to commit, and waits for the answer.
+        await asyncio.sleep(1.5)
+    world.servers.resume("kafka")
 
 
 @pytest.mark.long_on_stack
