@@ -70,6 +70,8 @@ class Dispatcher:
         self._deciding, self._failed, self._metrics, self._clock = deciding, failed, metrics, clock
         self._on_step = on_step
         self.commands, self.watermarks, self.lanes = OpenCommands(), Watermarks(), Lanes(WORKERS)
+        # Not in a socket's lane: while Kafka is away, burials would keep all workers from deciding about answers.
+        self._burials = Lanes(1)
         self._hearing = Hearing()
         self._answers = Answers(deciding, metrics, clock, on_step)
         self._catching_up: set[Place] = set()
@@ -95,6 +97,7 @@ class Dispatcher:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.lanes.run())
+            tasks.create_task(self._burials.run())
             tasks.create_task(self._keep_time())
 
     # --- what is read -----------------------------------------------------------------------------------
@@ -154,7 +157,7 @@ class Dispatcher:
         event = decode_lifecycle_event(Command.Failed.TOPIC, value)
         self._end(event.originator_id)
         self.watermarks.begin(place, offset)
-        self.lanes.put(event.device_id, partial(self._bury, event, value, place, offset))
+        self._burials.put(event.device_id, partial(self._bury, event, value, place, offset))
 
     def _configured(self, _place: Place, _offset: int, value: bytes, _headers: Sequence[Header]) -> None:
         event = decode_lifecycle_event(Device.Configured.TOPIC, value)
