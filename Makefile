@@ -35,11 +35,13 @@ faults: $(INSTALLED) ## Run the fault tests and all that takes long
 	$(BIN)/python -m ops.stack install $(if $(filter 1,$(WATTAWAY_REQUIRE_STACK)),,--optional)
 	$(BIN)/python -m pytest -m "faults or long"
 
+# Ruff's S rules are bandit's. Known vulnerabilities (pip-audit) stand in a list that only the network has.
 check: $(INSTALLED) ## Format, lint, types, architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pip check
 
 format: $(INSTALLED) ## Put the code in shape
 	$(BIN)/ruff format .
