@@ -57,11 +57,15 @@ class Commands:
         socket: does it. `relay` (whether it is closed), `refusal(closed)` (why it must not be closed or opened: a
             reason of the protocol, empty if it may), `switch(closed)`, `identify()`, `restart()` (after the answer was
             sent; only with the load off) and `configure(config, version)`, which says whether it was taken.
+
+    Attributes:
+        unkept: answers that the flash did not take.
     """
 
     def __init__(self, record: "object", clock: "object", socket: "object") -> None:
         self._record, self._clock, self._socket = record, clock, socket
         kept = record.load() or b""
+        self.unkept = 0
         self._cells = [kept[at : at + _CELL_SIZE] for at in range(0, len(kept) - _CELL_SIZE + 1, _CELL_SIZE)]
 
     def obey(self, payload: "bytes | memoryview") -> "dict | None":
@@ -109,7 +113,11 @@ class Commands:
         self._cells.append(cell)
         if len(self._cells) > REMEMBERED:
             self._cells.pop(0)
-        self._record.save(b"".join(self._cells))
+        try:
+            self._record.save(b"".join(self._cells))
+        except OSError:
+            # A flash that is worn out must not keep a load on: remembered until the next start at least.
+            self.unkept += 1
         return _answer(command["id"], cell)
 
 

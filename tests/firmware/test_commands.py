@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import commands
@@ -46,6 +47,20 @@ def test_an_expired_command_is_refused_but_not_by_a_socket_without_time(worker: 
     assert (answers[0]["result"], answers[0]["reason"]) == ("rejected", "expired")
     assert answers[1]["result"] == "done"
     assert deeds[1] == [["identify"]]
+
+
+def test_a_flash_that_is_worn_out_keeps_no_load_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    flash = Flash(2 * SECTOR_SIZE)
+    deeds: list[bool] = []
+    socket = SimpleNamespace(relay=True, refusal=lambda closed: "", switch=deeds.append)
+    clock = SimpleNamespace(now_ms=lambda: NOW_MS)
+    obeying = commands.Commands(Record(flash, 0, 1365), clock, socket)
+    monkeypatch.setattr(flash, "write", lambda at, data: None)
+    off = command("a", "switch", relay=False).encode()
+    first = obeying.obey(off)
+    assert first is not None
+    assert (first["result"], first["relay"], deeds, obeying.unkept) == ("done", False, [False], 1)
+    assert (obeying.obey(off), deeds) == (first, [False])
 
 
 def test_the_last_64_ids_are_remembered(worker: Worker) -> None:
