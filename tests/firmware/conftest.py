@@ -6,11 +6,16 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.firmware.micropython import FIRMWARE, HARDWARE, SIM, Worker
 
 # In this order, so that the simulated `hal` is found before the board's.
 sys.path.extend(str(folder) for folder in (HARDWARE, FIRMWARE, SIM) if str(folder) not in sys.path)
+
+# An example asks another process: on a busy machine that takes as long as it takes.
+settings.register_profile("another process", deadline=None)
+settings.load_profile("another process")
 
 
 @pytest.fixture(autouse=True)
