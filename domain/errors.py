@@ -5,6 +5,7 @@ WattAwayError
 │   ├── InvalidDeviceId
 │   ├── ReadingRejected       one reading; becomes a dead letter
 │   ├── PayloadRejected       a whole payload; becomes a dead letter
+│   ├── ImageRejected         what is to be published as firmware
 │   └── EventRejected         a Kafka record that is not one of our events; becomes a dead letter
 ├── RuleBroken                what a thing is forbids it now
 ├── Missing                   nothing is there, or nothing that the asker may see
@@ -50,6 +51,10 @@ class ReadingRejected(InvalidInput):
 
 class PayloadRejected(InvalidInput):
     """A payload from which nothing can be read."""
+
+
+class ImageRejected(InvalidInput):
+    """What no socket would take as its firmware."""
 
 
 class EventRejected(InvalidInput):

@@ -52,3 +52,16 @@ class KeyStore(Protocol):
 
     def user_of_name(self, name_hash: str) -> str | None:
         """Whose sign-in name this is."""
+
+
+class ImageStore(Protocol):
+    """Firmware images, each once, under the SHA-256 of its bytes in hex.
+
+    Every method blocks and raises `DependencyUnavailable` if the store is out of reach.
+    """
+
+    def put(self, sha256: str, content: bytes) -> None:
+        """Keep an image; it may be there already."""
+
+    def find(self, sha256: str) -> bytes | None:
+        """The image, None if there is none."""

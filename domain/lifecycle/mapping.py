@@ -16,11 +16,12 @@ from domain.lifecycle.commands import Command
 from domain.lifecycle.denials import Denial
 from domain.lifecycle.devices import Device
 from domain.lifecycle.entity import Entity, LifecycleEvent
+from domain.lifecycle.firmware import FirmwareReleases
 from domain.lifecycle.site import Site
 from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.users import User
 
-AGGREGATES: tuple[type[Entity], ...] = (User, Tenant, Site, Device, Command, Denial)
+AGGREGATES: tuple[type[Entity], ...] = (User, Tenant, Site, Device, Command, FirmwareReleases, Denial)
 
 
 def _events_of(aggregate: type[Entity]) -> dict[str, type[Any]]:

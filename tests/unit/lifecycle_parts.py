@@ -14,11 +14,13 @@ from eventsourcing.popo import POPOApplicationRecorder, POPOFactory
 
 from api.people import People
 from domain.errors import RuleBroken
+from domain.firmware_keys import TrustedKey
 from domain.lifecycle.access import Access
 from domain.lifecycle.accounts import Accounts
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.lifecycle import Lifecycle
 from domain.lifecycle.personal import Personal
+from domain.lifecycle.publishing import Publishing
 from domain.lifecycle.sockets import Sockets
 from domain.lifecycle.tenancy import Tenancy
 from domain.ports import Beside
@@ -79,10 +81,23 @@ class _Factory(POPOFactory):
         return _Recorder()
 
 
+class ImagesInMemory:
+    """An image store that forgets when the test ends."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, bytes] = {}
+
+    def put(self, sha256: str, content: bytes) -> None:
+        self.images.setdefault(sha256, content)
+
+    def find(self, sha256: str) -> bytes | None:
+        return self.images.get(sha256)
+
+
 class Parts:
     """The application services over one store in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, firmware_keys: Sequence[TrustedKey] = ()) -> None:
         self.keys = KeysInMemory()
         self.lifecycle = Lifecycle(_Factory({}))
         self.personal = Personal(self.keys)
@@ -90,6 +105,8 @@ class Parts:
         self.accounts = Accounts(self.lifecycle, self.personal, b"k" * 32, hasher=cheap)
         self.tenancy = Tenancy(self.lifecycle, self.personal)
         self.sockets = Sockets(self.lifecycle, self.personal)
+        self.images = ImagesInMemory()
+        self.firmware = Publishing(self.lifecycle, self.images, firmware_keys)
         self.people = People(self.personal)
 
     def sign_up(self, name: str) -> tuple[str, str]:
