@@ -100,3 +100,13 @@ sign_in_names = Table(
     mysql_engine="InnoDB",
 )
 """Who signs in under which name, which itself stands nowhere in the clear."""
+
+firmware_images = Table(
+    "firmware_images",
+    metadata,
+    Column("sha256", ascii_text(64), primary_key=True),
+    Column("content", long_bytes(), nullable=False),
+    _number("stored_at_ms"),
+    mysql_engine="InnoDB",
+)
+"""The bytes of what was published as firmware; the events say which of them may be had."""

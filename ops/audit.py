@@ -12,10 +12,13 @@ from rich.table import Table
 from domain.errors import InvalidInput, Missing
 from domain.lifecycle.devices import Device, device_aggregate_id
 from domain.lifecycle.entity import SECRET_FIELDS, own_fields
+from domain.lifecycle.firmware import firmware_aggregate_id
 from domain.lifecycle.lifecycle import Lifecycle
 from domain.lifecycle.personal import Personal, tenant_subject, user_subject
 
-KINDS = ("device", "user", "tenant", "command")
+KINDS = ("device", "user", "tenant", "command", "firmware")
+_NAMED = {"device": device_aggregate_id, "firmware": firmware_aggregate_id}
+"""What has a name of its own: here the aggregate's id follows from it."""
 
 
 class Line(NamedTuple):
@@ -32,7 +35,8 @@ class Line(NamedTuple):
 
 
 def stream_of(thing: str, lifecycle: Lifecycle, personal: Personal) -> list[Line]:
-    """Every event of `device:ID`, `user:ID`, `tenant:ID` or `command:ID`, oldest first; what was forgotten is None.
+    """Every event of `device:ID`, `user:ID`, `tenant:ID`, `command:ID` or
+    `firmware:BOARD`, oldest first; what was forgotten is None.
 
     Raises:
         InvalidInput: it names no thing.
@@ -42,11 +46,11 @@ def stream_of(thing: str, lifecycle: Lifecycle, personal: Personal) -> list[Line
     if not colon or kind not in KINDS:
         raise InvalidInput("thing", f"{thing[:80]!r} is not one of {', '.join(f'{one}:ID' for one in KINDS)}")
     try:
-        aggregate_id = device_aggregate_id(name) if kind == "device" else UUID(name)
+        aggregate_id = _NAMED.get(kind, UUID)(name)
     except ValueError:
         raise InvalidInput("thing", f"{name[:80]!r} is not the id of a {kind}") from None
     events: list[Any] = list(lifecycle.events.get(aggregate_id))
-    if not events or type(events[0]).__qualname__.partition(".")[0].lower() != kind:
+    if not events or not type(events[0]).__qualname__.lower().startswith(kind):
         raise Missing(f"unknown-{kind}", f"no such {kind}: {name[:80]}")
     subject = _subject(kind, name, events)
     return [_line(event, kind, subject, personal) for event in events]

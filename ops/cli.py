@@ -213,7 +213,9 @@ def status(
 
 @app.command(epilog="Examples:  wattaway audit device:kitchen-kettle   ·   wattaway audit user:ID --json")
 def audit(
-    thing: Annotated[str, typer.Argument(metavar="THING", help="device:ID, user:ID, tenant:ID or command:ID")],
+    thing: Annotated[
+        str, typer.Argument(metavar="THING", help="device:, user:, tenant: or command:ID, firmware:BOARD")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     data_dir: DataDir = None,
 ) -> None:

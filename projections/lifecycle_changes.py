@@ -16,6 +16,7 @@ from domain.clock import to_ms
 from domain.errors import EventRejected
 from domain.lifecycle.commands import Command
 from domain.lifecycle.devices import Device
+from domain.lifecycle.firmware import FirmwareReleases
 from domain.lifecycle.site import Site
 from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.users import User
@@ -51,6 +52,8 @@ def changes_of(event: Any) -> list[Change]:
             return _of_device(event)
         case User.Event():
             return [_of_user(event)]
+        case FirmwareReleases.Published() | FirmwareReleases.Withdrawn():
+            return [_of_release(event)]
         case Tenant.Event():
             return _of_tenant(event)
         case Site.Claimed() | Site.AdminGranted():
@@ -192,6 +195,27 @@ def _of_ending(event: Command.Event, at_ms: int) -> dict[str, Any]:
             return {"state": "expired", "ended_at_ms": at_ms}
         case _:
             raise EventRejected("event_type", f"{type(event).__qualname__} has no projection")
+
+
+# --- firmware -------------------------------------------------------------------------------------------
+
+
+def _of_release(event: FirmwareReleases.Published | FirmwareReleases.Withdrawn) -> Change:
+    key, at_ms = (id_text(event.board), id_text(event.sha256)), instant_ms(event.timestamp)
+    if isinstance(event, FirmwareReleases.Withdrawn):
+        reason = None if event.reason is None else event.reason[:_TEXT_LENGTH]
+        how = {"withdrawn_at_ms": at_ms, "withdrawn_by": printable(event.actor), "withdrawn_reason": reason}
+        return Change("firmware_versions", key, how)
+    values = {
+        "version": id_text(event.version),
+        "counter": count(event.counter),
+        "size_bytes": count(event.size),
+        "signed_by": id_text(event.signed_by),
+        "notes": None if event.notes is None else event.notes[:_TEXT_LENGTH],
+        "published_at_ms": at_ms,
+        "published_by": printable(event.actor),
+    }
+    return Change("firmware_versions", key, values, begins=True)
 
 
 # --- what columns can hold ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from domain.lifecycle.commands import Command
 from domain.lifecycle.denials import Denial
 from domain.lifecycle.devices import Device
 from domain.lifecycle.entity import SECRET_FIELDS, own_fields
+from domain.lifecycle.firmware import FirmwareReleases
 from domain.lifecycle.mapping import decode_lifecycle_event
 from domain.lifecycle.site import Site
 from domain.lifecycle.tenants import Tenant
@@ -127,6 +128,8 @@ def _subject_of(event: Any) -> Subject:
             return Subject("tenant", own_id, None, own_id)
         case Site.Event():
             return Subject("site", own_id)
+        case FirmwareReleases.Event():
+            return Subject("firmware", id_text(event.board))
         case _:
             return _subject_of_attempt(event.subject)
 

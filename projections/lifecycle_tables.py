@@ -1,4 +1,5 @@
-"""The read models of what people decided: one row per user, tenant, socket and command, and one per audited event.
+"""The read models of what people decided: one row per user, tenant, socket, command and firmware
+release, and one per audited event.
 
 Each row comes from the events of one aggregate alone, which stand in one partition: so the order in which partitions
 are read changes nothing. What joins aggregates (a forgotten user is nobody's member) is joined by whoever asks.
@@ -32,6 +33,7 @@ class LifecycleTables(NamedTuple):
     registered_devices: Table
     device_shares: Table
     commands: Table
+    firmware_versions: Table
     audit_log: Table
 
 
@@ -71,6 +73,7 @@ def lifecycle_tables(table: MakeTable) -> LifecycleTables:
             by={"user_id": ("user_id",)},
         ),
         commands=_commands(table),
+        firmware_versions=_firmware_versions(table),
         audit_log=_audit_log(table),
     )
 
@@ -116,6 +119,25 @@ def _commands(table: MakeTable) -> Table:
         _said("correlation_id", ASCII_190),
         _said("version", BigInteger),
         by={"requested_at_ms": ("device_id", "requested_at_ms"), "acted_at_ms": ("device_id", "acted_at_ms")},
+    )
+
+
+def _firmware_versions(table: MakeTable) -> Table:
+    return table(
+        "firmware_versions",
+        _key("board"),
+        _key("sha256"),
+        _said("version", ASCII_64),
+        _said("counter", BigInteger),
+        _said("size_bytes", BigInteger),
+        _said("signed_by", ASCII_64),
+        Column("notes", TEXT_500),
+        _said("published_at_ms", BigInteger),
+        _said("published_by", ASCII_190),
+        Column("withdrawn_at_ms", BigInteger),
+        Column("withdrawn_by", ASCII_190),
+        Column("withdrawn_reason", TEXT_500),
+        by={"published_at_ms": ("published_at_ms",)},
     )
 
 

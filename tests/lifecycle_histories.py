@@ -12,10 +12,12 @@ import msgspec
 from domain.clock import to_instant, to_ms
 from domain.errors import Missing, RuleBroken
 from domain.events import Record
+from domain.firmware_image import ImageHead
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.commands import Command, Order
 from domain.lifecycle.denials import Denial
 from domain.lifecycle.devices import Device, DeviceConfiguration
+from domain.lifecycle.firmware import FirmwareReleases, Release
 from domain.lifecycle.site import Site
 from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.tokens import TokenHashes
@@ -44,7 +46,8 @@ class Town:
         self.site = Site.claim(str(self.users[0].id), self.cause())
         self.commands: list[Command] = []
         self.denials: list[Denial] = []
-        self._carry(self.site)
+        self.boards = [FirmwareReleases.of(f"board-{n}", self.cause()) for n in range(2)]
+        self._carry(self.site, *self.boards)
 
     def cause(self) -> Cause:
         self.at_ms += 100
@@ -62,10 +65,11 @@ class Town:
             self._to_command,
             self._ask,
             self._deny,
+            self._to_board,
         )
         with suppress(RuleBroken, Missing):
             things[what % len(things)](which, how)
-        self._carry(*self.users, *self.tenants, *self.devices, self.site, *self.commands, *self.denials)
+        self._carry(*self.users, *self.tenants, *self.devices, self.site, *self.commands, *self.denials, *self.boards)
 
     def _carry(self, *aggregates: Any) -> None:
         self.log += decided(*aggregates)
@@ -159,6 +163,18 @@ class Town:
         subject = ("device:socket-1", "tenant:2", "what ü is this", ":")[how % 4]
         self.denials.append(Denial.note("device.switch", subject, "not yours", self.cause()))
 
+    def _to_board(self, which: int, how: int) -> None:
+        board, cause = self.boards[which % 2], self.cause()
+        if how % 3 == 0:
+            board.withdraw(how % 7 + 1, f"reason {how}" if how % 2 else None, cause)
+            return
+        said = {
+            "sha256": f"{how % 20:064x}",
+            "signed_by": f"{which % 3:064x}",
+            "notes": f"ü {how}" if how % 2 else None,
+        }
+        board.publish(ImageHead(board.board, f"1.{how % 20}.0", how % 20 + 1), cause, size=1000 + how, **said)
+
     # --- what must come of it ---------------------------------------------------------------------------
 
     def rows(self) -> Rows:
@@ -173,6 +189,7 @@ class Town:
             "registered_devices": sorted((_device_row(one) for one in self.devices), key=str),
             "device_shares": sorted((one.device_id, *share) for one in self.devices for share in one.shares.items()),
             "commands": sorted((_command_row(one) for one in self.commands), key=str),
+            "firmware_versions": sorted(_release_row(one) for board in self.boards for one in board.releases.values()),
         }
 
 
@@ -192,3 +209,12 @@ def _command_row(command: Command) -> tuple[Any, ...]:
     sent_at_ms = None if command.dispatched_at is None else to_ms(command.dispatched_at)
     late = (command.reported_late, command.version)
     return (str(command.id), command.device_id, order, command.state, command.attempts, sent_at_ms, *late)
+
+
+def _release_row(one: Release) -> tuple[Any, ...]:
+    said = (one.board, one.sha256, one.version, one.counter, one.size, one.signed_by, one.notes)
+    published = (to_ms(one.published_at), one.published_by.replace("ü", "?"))
+    if one.withdrawn_at is None:
+        return (*said, *published, None, None, None)
+    withdrawn_by = (one.withdrawn_by or "").replace("ü", "?")
+    return (*said, *published, to_ms(one.withdrawn_at), withdrawn_by, one.withdrawn_reason)

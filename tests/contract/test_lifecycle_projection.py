@@ -80,6 +80,7 @@ async def test_what_was_decided_becomes_views_that_verify_and_can_be_rebuilt(wor
 
 PLANTED = [
     ("UPDATE audit_log SET after_json = '{}' WHERE version = 1 AND subject_kind = 'tenant'", "audit_log"),
+    ("UPDATE firmware_versions SET withdrawn_at_ms = NULL", "firmware_versions"),
     ("UPDATE commands SET attempts = 99", "commands"),
     ("DELETE FROM device_shares", "device_shares"),
     ("UPDATE registered_devices SET tenant_id = 'x'", "registered_devices: device_id socket-0: tenant_id is 'x' live"),
@@ -93,7 +94,7 @@ PLANTED = [
 @pytest.mark.long_on_stack
 async def test_every_planted_corruption_of_the_views_is_named(world: World) -> None:
     town = Town()
-    for what in ((2, 0, 3), (5, 0, 0)):
+    for what in ((2, 0, 3), (5, 0, 0), (7, 0, 1), (7, 0, 15)):
         town.happen(*what)
     await append(world, town.log)
     async with running(world):

@@ -96,6 +96,7 @@ def as_the_aggregates_say(engine: Engine) -> Rows:
         "device_shares": "SELECT * FROM device_shares",
         "commands": "SELECT command_id, device_id, order_json, state, attempts, last_dispatched_at_ms, "
         "late_result IS NOT NULL, version FROM commands",
+        "firmware_versions": "SELECT * FROM firmware_versions",
     }
     with engine.begin() as connection:
         found = {name: [tuple(row) for row in connection.execute(text(sql))] for name, sql in queries.items()}

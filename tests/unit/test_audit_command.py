@@ -9,12 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from domain.errors import InvalidInput, Missing
+from domain.firmware_keys import public_pem, read_public_keys
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.sockets import NewDevice
 from ops.application import open_application
 from ops.audit import stream_of
 from ops.cli import app
 from ops.wiring import migrate
+from tests.firmware.signed_images import BOARD, image, key
 from tests.servers import settings_from
 from tests.unit.lifecycle_parts import Parts, cause
 
@@ -35,6 +37,25 @@ def test_a_stream_tells_every_change_in_clear_and_no_secret() -> None:
     assert (lines[2].said["name"], lines[2].before["location"], lines[2].actor) == ("Old kettle", "Kitchen", "user:ann")
     assert "sha256" not in repr(lines)
     assert "hash" not in repr(lines)
+
+
+def test_the_releases_of_a_board_are_a_stream_too() -> None:
+    parts = Parts(read_public_keys(public_pem(key(0))))
+    parts.firmware.publish(image(2), "steadier Wi-Fi", cause("user:ann"))
+    parts.firmware.withdraw(BOARD, 2, "it is not", cause("user:bob"))
+    begun, published, withdrawn = stream_of(f"firmware:{BOARD}", parts.lifecycle, parts.personal)
+    assert (begun.event, published.said["notes"], published.actor) == (
+        "firmware-begun.v1",
+        "steadier Wi-Fi",
+        "user:ann",
+    )
+    assert (withdrawn.event, withdrawn.said["reason"], withdrawn.actor) == (
+        "firmware-withdrawn.v1",
+        "it is not",
+        "user:bob",
+    )
+    with pytest.raises(Missing):
+        stream_of("firmware:unknown", parts.lifecycle, parts.personal)
 
 
 def test_what_was_forgotten_is_not_shown() -> None:
