@@ -32,9 +32,11 @@ from api.routes.account import account_routes
 from api.routes.audit import audit_routes
 from api.routes.commands import command_routes
 from api.routes.dead_letters import dead_letter_routes
+from api.routes.device_firmware import device_firmware_routes
 from api.routes.device_itself import device_itself_routes
 from api.routes.devices import device_routes
 from api.routes.documents import document_routes, page_routes
+from api.routes.firmware import firmware_routes
 from api.routes.fleet import fleet_routes
 from api.routes.invitations import invitation_routes
 from api.routes.live import live_routes
@@ -175,6 +177,7 @@ _ROUTES = (
     device_routes,
     session_routes,
     device_itself_routes,
+    device_firmware_routes,
     series_routes,
     fleet_routes,
     dead_letter_routes,
@@ -188,6 +191,7 @@ _ROUTES = (
     command_routes,
     audit_routes,
     site_routes,
+    firmware_routes,
 )
 
 

@@ -8,9 +8,11 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem
+from domain.firmware_image import MOST_IMAGE_BYTES
 
 MOST_BYTES = 64 * 1024
 MOST_CSV_BYTES = 5 * 1024 * 1024
+_MOST_BY_TYPE = {"text/csv": MOST_CSV_BYTES, "application/octet-stream": MOST_IMAGE_BYTES}
 
 
 class LimitBodies:
@@ -24,8 +26,7 @@ class LimitBodies:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        is_csv = headers.get("content-type", "").partition(";")[0].strip().lower() == "text/csv"
-        most = MOST_CSV_BYTES if is_csv else MOST_BYTES
+        most = _MOST_BY_TYPE.get(headers.get("content-type", "").partition(";")[0].strip().lower(), MOST_BYTES)
         told = headers.get("content-length", "0")
         if told.isdecimal() and int(told) > most:
             refusal = problem(HTTPConnection(scope), 413, "body-too-large", _detail(most))

@@ -24,6 +24,7 @@ from domain.lifecycle.accounts import Accounts
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.departure import Farewell
 from domain.lifecycle.devices import Device
+from domain.lifecycle.firmware import FirmwareReleases, ReleaseDirectory
 from domain.lifecycle.lifecycle import Lifecycle
 from domain.lifecycle.mapping import LIFECYCLE_EVENTS
 from domain.lifecycle.personal import Personal, user_subject
@@ -35,6 +36,7 @@ from domain.lifecycle.policy import (
     require_site,
     require_tenant,
 )
+from domain.lifecycle.publishing import Publishing
 from domain.lifecycle.site import Site
 from domain.lifecycle.sockets import Sockets
 from domain.lifecycle.tenancy import Tenancy
@@ -48,10 +50,10 @@ _THREADS = 8
 _MOST_SIGHTS = 1000
 # One argon2 takes 64 MiB and a core for tens of ms: whoever tries passwords must not hold up everybody else.
 _PASSWORD_THREADS = 2
-_OF_ACCESS = tuple(
+_FOLLOWED = tuple(
     topic
     for topic, event in LIFECYCLE_EVENTS.items()
-    if issubclass(event, User.Event | Tenant.Event | Device.Event | Site.Event)
+    if issubclass(event, User.Event | Tenant.Event | Device.Event | Site.Event | FirmwareReleases.Event)
 )
 
 
@@ -68,6 +70,8 @@ class Application(Protocol):
     def tenancy(self) -> Tenancy: ...
     @property
     def sockets(self) -> Sockets: ...
+    @property
+    def firmware(self) -> Publishing: ...
 
 
 class Sight:
@@ -81,15 +85,16 @@ class Sight:
 
 
 class Deciding:
-    """The application as routes use it, with the access directory always at hand."""
+    """The application as routes use it, with what follows the event store always at hand."""
 
     def __init__(self, application: Application, clock: Clock) -> None:
         self.access = Access()
         self.lifecycle, self.personal = application.lifecycle, application.personal
         self.accounts, self.tenancy, self.sockets = application.accounts, application.tenancy, application.sockets
+        self.firmware, self.releases = application.firmware, ReleaseDirectory()
         self.people = People(self.personal)
         self.farewell = Farewell(self.accounts, self.tenancy, self.sockets, self.personal)
-        self.follower = EventFollower(self.lifecycle.log_recorder, self._fold, topics=_OF_ACCESS)
+        self.follower = EventFollower(self.lifecycle.log_recorder, self._fold, topics=_FOLLOWED)
         self.denials = DenialNotes(self.lifecycle)
         self._clock = clock
         self._sights: dict[str, Sight] = {}
@@ -98,7 +103,9 @@ class Deciding:
 
     def _fold(self, events: Sequence[Notification]) -> None:
         for event in events:
-            self.access.apply(self.lifecycle.mapper.to_domain_event(event))
+            decided = self.lifecycle.mapper.to_domain_event(event)
+            self.access.apply(decided)
+            self.releases.apply(decided)
 
     def now(self) -> datetime:
         return to_instant(self._clock.now_ms())

@@ -1,4 +1,4 @@
-"""SQL over the views of what was decided: commands and the audit log; what is sealed there is opened elsewhere."""
+"""SQL over the views of what was decided (commands, firmware, audit log); what is sealed is opened elsewhere."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ class AuditFilter(NamedTuple):
     correlation_id: str | None = None
     action: str | None = None
     denied: bool | None = None
+
+
+class FirmwareKey(NamedTuple):
+    """Where a release stands in the newest-first order."""
+
+    published_at_ms: int
+    sha256: str
 
 
 # --- commands -------------------------------------------------------------------------------------------
@@ -124,6 +131,20 @@ def audit_rows(connection: Connection, wanted: AuditFilter, before: AuditKey | N
     if wanted.to_ms is not None:
         query = query.where(audit.c.at_ms < wanted.to_ms)
     return connection.execute(_newest_first(query, audit.c, AuditKey._fields, before).limit(limit)).all()
+
+
+# --- firmware -------------------------------------------------------------------------------------------
+
+
+def firmware_rows(
+    connection: Connection, board: str | None, before: FirmwareKey | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Up to `limit` releases, newest first; only those of `board`, if one is given."""
+    releases = read_model().lifecycle.firmware_versions
+    query = select(releases)
+    if board is not None:
+        query = query.where(releases.c.board == board)
+    return connection.execute(_newest_first(query, releases.c, FirmwareKey._fields, before).limit(limit)).all()
 
 
 def _newest_first(

@@ -11,6 +11,8 @@
 | 406    | `/problems/not-acceptable`                  | no such representation |
 | 409    | `/problems/busy`, `…/last-owner`, …         | what is forbids it now |
 | 413    | `/problems/body-too-large`                  | more bytes than the route takes |
+| 415    | `/problems/unsupported-media-type`          | not a kind of body that is taken |
+| 416    | `/problems/range-not-satisfiable`           | no such part: `Content-Range` |
 | 422    | `/problems/invalid-parameter`               | a parameter is wrong: `errors` names each |
 | 429    | `/problems/too-many-requests`, `…/locked-out` | wait for `Retry-After` |
 | 500    | `/problems/internal-error`                  | our fault; the log has the rest |
@@ -41,7 +43,7 @@ PROBLEM_JSON = "application/problem+json"
 
 log = structlog.get_logger()
 
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class NotFound(WattAwayError):

@@ -216,6 +216,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         409: "What is forbids it now",
         413: "The body is too large",
         415: "Not a kind of body that is taken",
+        416: "There is no such part; see Content-Range",
         422: "A parameter is wrong",
         429: "Too often; see Retry-After",
         503: "A server behind the API is away; see Retry-After",

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 from bridges.event_hints import HintPublisher, hint_channel
 from bridges.event_store import EventDatabase, EventStoreFactory
+from bridges.image_store import SqlImageStore
+from domain.clock import SystemClock
 from domain.lifecycle.accounts import Accounts
 from domain.lifecycle.lifecycle import Lifecycle
 from domain.lifecycle.personal import Personal
+from domain.lifecycle.publishing import Publishing
 from domain.lifecycle.sockets import Sockets
 from domain.lifecycle.tenancy import Tenancy
 from ops.settings import Settings
-from ops.wiring import event_engines, key_store, master_key
+from ops.wiring import event_engines, firmware_keys, key_store, master_key
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Application:
     accounts: Accounts
     tenancy: Tenancy
     sockets: Sockets
+    firmware: Publishing
 
 
 @contextmanager
@@ -36,7 +40,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
     """The application until the end of the block; what it stores is hinted to whoever follows the log.
 
     Raises:
-        SettingInvalid: `wattaway migrate` has to be run first.
+        SettingInvalid: `wattaway migrate` has to be run first, or there are no keys where WATTAWAY_FIRMWARE_KEYS says.
         DependencyUnavailable: the event store is out of reach.
     """
     with ExitStack() as stack:
@@ -57,6 +61,7 @@ def open_application(settings: Settings) -> Iterator[Application]:
             Accounts(lifecycle, personal, sign_in_name_key(master_key(settings))),
             Tenancy(lifecycle, personal),
             Sockets(lifecycle, personal),
+            Publishing(lifecycle, SqlImageStore(database, SystemClock()), firmware_keys(settings)),
         )
 
 

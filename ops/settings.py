@@ -110,6 +110,9 @@ class Settings(BaseSettings):
         29104, ge=0, le=65535, description="Prometheus port of the dispatcher (0: none)."
     )
 
+    firmware_keys: str = Field(
+        "", description="PEM file of the public keys whose signed firmware may be published; empty: none may."
+    )
     time_zone: str = Field("UTC", description="IANA zone in which a day begins at midnight, such as Europe/Berlin.")
     reading_max_age_days: int = Field(7300, ge=1, description="Older readings become dead letters.")
     offline_after_s: int = Field(300, ge=5, description="A device that said nothing for so long is shown offline.")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 
 from domain.clock import SystemClock
+from domain.errors import InvalidInput, SettingInvalid
 from ops.credentials import stored_secret
 from ops.mqtt_tls import mqtt_tls
 from ops.service_users import mqtt_password
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from bridges.event_store import EventDatabase
     from bridges.run_bridge import KafkaServer
+    from domain.firmware_keys import TrustedKey
     from domain.ports import KeyStore
     from projections.app import ProjectorOptions
     from projections.log_consumer import LogSource
@@ -189,6 +192,24 @@ def key_store(settings: Settings, database: EventDatabase) -> KeyStore:
 def master_key(settings: Settings) -> bytes:
     """What wraps the keys of personal data."""
     return bytes.fromhex(settings.master_key.get_secret_value() or stored_secret(settings.data_dir / "master.secret"))
+
+
+def firmware_keys(settings: Settings) -> Sequence[TrustedKey]:
+    """Whose signatures of firmware count.
+
+    Raises:
+        SettingInvalid: the file cannot be read, or holds something else.
+    """
+    from domain.firmware_keys import read_public_keys
+
+    if not settings.firmware_keys:
+        return ()
+    try:
+        return read_public_keys(Path(settings.firmware_keys).read_bytes())
+    except OSError as error:
+        raise SettingInvalid(f"WATTAWAY_FIRMWARE_KEYS: {settings.firmware_keys}: {error.strerror}") from error
+    except InvalidInput as error:
+        raise SettingInvalid(f"WATTAWAY_FIRMWARE_KEYS: {settings.firmware_keys}: {error.detail}") from error
 
 
 def rebuild(settings: Settings, on_progress: Callable[[int, int], None]) -> str:

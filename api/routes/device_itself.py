@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import msgspec
 from fastapi import APIRouter, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from api import examples_sessions as examples
 from api.asking import Asker
+from api.deciding import Deciding
 from api.schemas import json_answer, problem_responses
 from api.schemas_sessions import DeviceItself
 from api.services import API_PREFIX, JsonBytes, Services
 from api.time_ranges import format_instant
 from domain.errors import Denied
+from domain.lifecycle.policy import Principal
 
 
 def device_itself_routes(services: Services) -> APIRouter:
@@ -27,10 +30,7 @@ def device_itself_routes(services: Services) -> APIRouter:
         responses={200: json_answer(DeviceItself, examples.DEVICE_ITSELF), **problem_responses(401, 403, 429, 503)},
     )
     async def get_itself(request: Request, asker: Asker) -> Response:
-        if asker.device_id is None:
-            raise Denied("forbidden", "this is for devices: ask with a device's own token")
-        await deciding.allow_device(request, asker, "device.act_as", asker.device_id)
-        device = deciding.access.devices[asker.device_id]
+        device = deciding.access.devices[await device_asking(deciding, request, asker)]
         document = {
             "device_id": device.device_id,
             "server_time": format_instant(services.clock.now_ms()),
@@ -40,3 +40,15 @@ def device_itself_routes(services: Services) -> APIRouter:
         return JsonBytes(msgspec.json.encode(document))
 
     return router
+
+
+async def device_asking(deciding: Deciding, request: HTTPConnection, asker: Principal) -> str:
+    """The id of the device that asks.
+
+    Raises:
+        Denied: it is none.
+    """
+    if asker.device_id is None:
+        raise Denied("forbidden", "this is for devices: ask with a device's own token")
+    await deciding.allow_device(request, asker, "device.act_as", asker.device_id)
+    return asker.device_id

@@ -85,7 +85,14 @@ SCOPE_NEEDED: Mapping[Action, Scope] = {
 
 SESSION_ONLY: frozenset[Action] = frozenset({"account.change", "site.admins"})
 REAUTHENTICATION: frozenset[Action] = frozenset(
-    {"account.change", "device.decommission", "device.rotate_token", "tenant.manage_members", "site.admins"}
+    {
+        "account.change",
+        "device.decommission",
+        "device.rotate_token",
+        "tenant.manage_members",
+        "site.firmware",
+        "site.admins",
+    }
 )
 """Dangerous: a session must have shown its password within the last minutes."""
 

@@ -132,6 +132,9 @@ class Cast:
             "offset": 0,
             "event_type": "wattaway.device-shared.v1",
             "name": "app.js",
+            "board": "uart-cse7766",
+            "counter": 3,
+            "sha256": "0" * 64,
         }
 
 
@@ -145,6 +148,8 @@ async def asked(client: httpx.AsyncClient, method: str, path: str, body: Any) ->
     if isinstance(body, bytes):
         content = {"content": body, "headers": {"Content-Type": "text/csv"}}
     parameters = {"device": "lamp"} if path.endswith("/latest") else {}
+    if path.endswith("/device/firmware"):
+        parameters = {"board": "uart-cse7766", "counter": "1"}
     async with client.stream(method, path, params=parameters, **content) as answer:
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):
             await answer.aread()

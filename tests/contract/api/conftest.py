@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import nullcontext
 
 import httpx
@@ -16,6 +16,7 @@ from api.app import create_app
 from api.asyncapi import Brokers
 from api.protection import Protection
 from api.server import serve
+from domain.firmware_keys import TrustedKey
 from ops.application import Application
 from projections.tables import read_model
 from tests.contract.api.corner import ApiCorner, MovableClock, instant_ms
@@ -38,9 +39,15 @@ def hasher() -> CountingHasher:
 
 
 @pytest.fixture
-def application(world: World, hasher: CountingHasher) -> Iterator[Application]:
+def firmware_keys() -> Sequence[TrustedKey]:
+    """Whose firmware may be published; a test module may choose otherwise."""
+    return ()
+
+
+@pytest.fixture
+def application(world: World, hasher: CountingHasher, firmware_keys: Sequence[TrustedKey]) -> Iterator[Application]:
     """What decides about people and sockets in this test."""
-    with cheap_application(world.settings, hasher) as application:
+    with cheap_application(world.settings, hasher, firmware_keys) as application:
         yield application
 
 

@@ -16,7 +16,10 @@ from sqlalchemy import Engine, insert
 from api.buckets import Bucket
 from api.readings import reading_document
 from api.services import Services
+from bridges.lifecycle_records import lifecycle_record
 from domain.clock import to_ms
+from projections.lifecycle_folds import decode_lifecycle_record, fold_lifecycle_event
+from projections.lifecycle_store import write_decided
 from projections.tables import device_ref_of, read_model
 from tests.contract.api import series_oracle
 from tests.contract.api.members import Member, Members, bearer, sign_in
@@ -151,6 +154,14 @@ class ApiCorner:
         await self.redis.publish(
             f"{self.prefix}live", b'{"type":"%b","items":[%b]}' % (kind.encode(), b",".join(items))
         )
+
+    def project(self) -> None:
+        """Bring all that was decided into the read models, as the projector does."""
+        lifecycle = self.members.application.lifecycle
+        records = [lifecycle_record(one, 0) for one in lifecycle.log_recorder.select_notifications(1, 10_000)]
+        folded = [fold_lifecycle_event(*decode_lifecycle_record(one.value, one.headers)) for one in records]
+        with self.engine.begin() as connection:
+            write_decided(connection, read_model(), folded)
 
     async def get(self, path: str, *, status: int = 200, **parameters: Any) -> Any:
         """The JSON answer of a GET below `/api/v1`."""

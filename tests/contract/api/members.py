@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,11 +14,14 @@ from sqlalchemy import insert, select
 
 from bridges.event_store import EventDatabase, EventStoreFactory
 from bridges.event_store_tables import event_sequence, metadata
-from domain.clock import Clock, to_instant
+from bridges.image_store import SqlImageStore
+from domain.clock import Clock, SystemClock, to_instant
+from domain.firmware_keys import TrustedKey
 from domain.lifecycle.accounts import Accounts
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.lifecycle import Lifecycle
 from domain.lifecycle.personal import Personal
+from domain.lifecycle.publishing import Publishing
 from domain.lifecycle.sockets import NewDevice, Sockets
 from domain.lifecycle.tenancy import Tenancy
 from domain.lifecycle.users import Scope
@@ -45,7 +48,9 @@ class CountingHasher(PasswordHasher):
 
 
 @contextmanager
-def cheap_application(settings: Settings, hasher: PasswordHasher) -> Iterator[Application]:
+def cheap_application(
+    settings: Settings, hasher: PasswordHasher, firmware_keys: Sequence[TrustedKey] = ()
+) -> Iterator[Application]:
     """An application whose tables need no migration."""
     url = settings.resolved_event_store_url()
     engines = (write_engine(url), read_engine(url))
@@ -57,9 +62,9 @@ def cheap_application(settings: Settings, hasher: PasswordHasher) -> Iterator[Ap
     personal, lifecycle = Personal(key_store(settings, database)), Lifecycle(EventStoreFactory(None, database))
     accounts = Accounts(lifecycle, personal, b"n" * 32, hasher=hasher)
     try:
-        yield Application(
-            database, lifecycle, personal, accounts, Tenancy(lifecycle, personal), Sockets(lifecycle, personal)
-        )
+        tenancy, sockets = Tenancy(lifecycle, personal), Sockets(lifecycle, personal)
+        firmware = Publishing(lifecycle, SqlImageStore(database, SystemClock()), firmware_keys)
+        yield Application(database, lifecycle, personal, accounts, tenancy, sockets, firmware)
     finally:
         lifecycle.close()
         for engine in engines:

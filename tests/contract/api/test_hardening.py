@@ -21,6 +21,7 @@ from api.body_limits import MOST_BYTES, MOST_CSV_BYTES
 from api.protection import RATE_LIMITS, Protection
 from api.server import Certificate, serve
 from domain.errors import SettingInvalid
+from domain.firmware_image import MOST_IMAGE_BYTES
 from tests.contract.api.corner import ApiCorner
 from tests.contract.api.members import bearer
 from tests.contract.api.stranded import stranded_app
@@ -151,6 +152,11 @@ async def test_a_body_has_its_limit_whether_or_not_it_says_its_length(api: ApiCo
     csv = {"Content-Type": "text/csv"}
     answer = await api.stranger().post("/api/v1/session", content=b" " * (MOST_BYTES + 1), headers=csv)
     assert answer.status_code != 413
+    octets = {"Content-Type": "application/octet-stream"}
+    answer = await api.client.post("/api/v1/firmware", content=bytes(MOST_IMAGE_BYTES), headers=octets)
+    assert answer.status_code == 422, "as large as an image may be"
+    answer = await api.client.post("/api/v1/firmware", content=bytes(MOST_IMAGE_BYTES + 1), headers=octets)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
     answer = await api.stranger().post("/api/v1/session", content=b" " * (MOST_CSV_BYTES + 1), headers=csv)
     assert answer.status_code == 413
 

@@ -68,7 +68,9 @@ def _permits(action: Action, kind: Kind) -> bool:
 
 def answered(answer: httpx.Response) -> str:
     """Which of those an answer is."""
-    said = answer.json() if "problem" in answer.headers.get("content-type", "") else {}
+    if answer.status_code in (401, 403) and not answer.content:
+        return "unknown" if answer.status_code == 401 else "denied"
+    said = answer.json() if "problem" in answer.headers.get("content-type", "") and answer.content else {}
     kind = said.get("type", "")
     if answer.status_code == 401 and kind != "/problems/wrong-credentials":
         return "unknown"
