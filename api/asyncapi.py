@@ -41,7 +41,7 @@ _TOPIC_TITLES = {
     DEAD_LETTERS_TOPIC: ("deadLetters", "Input that could not be taken: why, from where, and its bytes."),
     LIFECYCLE_TOPIC: (
         "lifecycle",
-        "What people and the engine decided: accounts, tenants, devices, commands, denials.",
+        "What people and the engine decided: accounts, tenants, devices, commands, firmware, denials.",
     ),
 }
 _TOPIC_MESSAGES: Mapping[str, Sequence[str]] = {

@@ -12,7 +12,14 @@ import typer
 from rich.console import Console
 
 from domain.errors import SettingInvalid, WattAwayError
-from ops import firmware_sim  # noqa: F401 - it adds its command
+from ops import (  # noqa: F401 - they add their commands
+    firmware_new_key,
+    firmware_publish,
+    firmware_releases,
+    firmware_sign,
+    firmware_sim,
+    firmware_withdraw,
+)
 from ops.firmware_cli import firmware as firmware_commands
 from ops.logs import configure_logging
 from ops.settings import Settings, load_settings

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 from httpx import AsyncClient
 
+from domain.firmware_keys import public_pem
 from tests.conftest import fresh_world
+from tests.firmware.signed_images import key
 from tests.full_chain import FullChain, full_chain
-from tests.servers import Servers, World
+from tests.servers import Servers, World, settings_from
 
 
 @pytest.fixture(scope="package")
 def chain_world(embedded_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """What the whole chain has to itself."""
-    yield from fresh_world(embedded_servers, tmp_path_factory.mktemp("chain"))
+    """What the whole chain has to itself, and a key whose firmware it trusts."""
+    keys = tmp_path_factory.mktemp("keys") / "fleet.public.pem"
+    keys.write_bytes(public_pem(key(0)))
+    for world in fresh_world(embedded_servers, tmp_path_factory.mktemp("chain")):
+        env = {**world.env, "WATTAWAY_FIRMWARE_KEYS": str(keys)}
+        yield replace(world, env=env, settings=settings_from(env))
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

@@ -34,7 +34,9 @@ def check() -> dict:
     if plan.get("ca"):
         with open(plan["ca"], "rb") as authority:
             tls = tls_context(authority.read())
-    client = http_client.HttpClient(("127.0.0.1", plan["port"]), "ab" * 32, tls, plan.get("server_name"))
+    client = http_client.HttpClient(
+        ("127.0.0.1", plan["port"]), plan.get("token", "ab" * 32), tls, plan.get("server_name")
+    )
     told = []
     slots, trusted = firmware_start.open_slots(), firmware_start.read_trusted(folder + "/")
     updates = update.Updates(slots, client, trusted, plan.get("counter", 1), told.append, bool, hal.restart)
