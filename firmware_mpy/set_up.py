@@ -159,6 +159,9 @@ class SetUp:
         """Hold a part of the certificate; the first byte is 0 for the first one. It is kept with the server."""
         if len(data) < 2 or data[0] > 1 or len(self._ca) + len(data) > _CA_MAX:
             return INVALID_RPC
+        if data[0] and not self._ca:
+            # The part before came before a restart.
+            return INVALID_RPC
         self._ca = (self._ca if data[0] else b"") + bytes(data[1:])
         self._answer(SEND_CA, [])
         return NO_ERROR

@@ -16,6 +16,7 @@ from ops import (  # noqa: F401 - they add their commands
     firmware_build,
     firmware_flash,
     firmware_new_key,
+    firmware_provision,
     firmware_publish,
     firmware_releases,
     firmware_sign,
@@ -25,6 +26,7 @@ from ops import (  # noqa: F401 - they add their commands
 )
 from ops.firmware_cli import firmware as firmware_commands
 from ops.logs import configure_logging
+from ops.secret_file import secret_in
 from ops.settings import Settings, load_settings
 from ops.settings_table import settings_listing, unknown_settings
 
@@ -167,7 +169,7 @@ def set_up(
         tenant = tenant or typer.prompt("Name of your home or business (empty: none)", default="", show_default=False)
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
-        password = first_user.password_in(password_file)
+        password = secret_in(password_file, "--password-file")
     user = FirstUser(email, name or email.partition("@")[0], first_user.checked_password(password), tenant or None)
     owned = first_user.set_up(found, user)
     out.print(f"{email} is the admin now" + (f", and owns {owned} tenants" if owned else ""), highlight=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from eventsourcing.persistence import ApplicationRecorder
 
@@ -72,18 +71,6 @@ def checked_password(password: str) -> str:
     except InvalidInput as error:
         raise SettingInvalid(str(error)) from error
     return password
-
-
-def password_in(path: Path) -> str:
-    """The first line of a file.
-
-    Raises:
-        SettingInvalid: it cannot be read, or is no text.
-    """
-    try:
-        return path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
-    except (OSError, UnicodeError) as error:
-        raise SettingInvalid(f"--password-file: {path} cannot be read: {error}") from error
 
 
 def _is_claimed(application: Application) -> bool:
