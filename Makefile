@@ -40,6 +40,7 @@ check: $(INSTALLED) ## Format, lint, types, architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file firmware_mpy/mypy.ini
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip check
 

@@ -5,6 +5,10 @@ It comes as lists of strings, as Improv carries them. A refusal names the member
 
 import json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from records import Record
+
 MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 HTTP_PORTS = {"http": 80, "https": 443}
 _SSID_MAX, _PASSWORD_MAX = 32, 64
@@ -26,7 +30,7 @@ class Access:
         members: `ssid`, `password`; `mqtt`, `device_id`, `token`, `http` (may be empty), `ca` (PEM; absent: none).
     """
 
-    def __init__(self, record: "object") -> None:
+    def __init__(self, record: "Record") -> None:
         self._record = record
         kept = record.load()
         self.members = json.loads(kept) if kept else {}

@@ -14,6 +14,14 @@ from commands import Commands
 from flash_layout import RING_PARTITION, forget_owner, record
 from smart_socket import SmartSocket
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from access import Access
+    from slots import Started
+    from uplink import Uplink
+
 WATCHDOG_MS = 30_000
 SET_UP_FOR_S = 600
 _ATTEND_S = 0.1
@@ -34,8 +42,8 @@ class Application:
     def __init__(
         self,
         board: dict,
-        access: "object",
-        started: "object" = None,
+        access: "Access",
+        started: "Started | None" = None,
         trusted: "tuple[str, bytes] | None" = None,
         patience: "dict | None" = None,
     ) -> None:
@@ -45,7 +53,9 @@ class Application:
             # Before anything is read that the next owner must not see. A power cut on the way, and it begins again.
             forget_owner(access, self._watchdog.feed)
         self._safe_mode = started is not None and started.safe
-        self._uplink, self._early, self._leaving = None, [], None
+        self._uplink: Uplink | None = None
+        self._early: list[dict] = []
+        self._leaving: asyncio.Task | None = None
         self._restart_asked = False
         self.socket = SmartSocket(board, self.tell, hal.was_power_cut(), self._safe_mode)
         self._board, self._wifi = board, hal.Wifi()
@@ -75,14 +85,14 @@ class Application:
     async def run(self) -> None:
         """Run, for ever."""
         parts = [self._attend(), self._listen_to_cable()]
-        updating = []
+        updating: list[Coroutine] = []
         if self._sets_up:
             parts.append(self._be_set_up())
         elif self._uplink is not None:
             parts.append(self._uplink.run())
             if not self._safe_mode:
-                parts.append(self._measure())
-            updating = self._updating()
+                parts.append(self._measure(self._uplink))
+            updating = self._updating(self._uplink)
         await asyncio.gather(*parts, *(updating or self._settling()))
 
     def tell(self, event: dict) -> None:
@@ -117,7 +127,7 @@ class Application:
     def configure(self, config: dict, version: int) -> bool:
         """Take a configuration; whether it holds now, and if so, say so."""
         taken = self.socket.configure(config, version)
-        if taken:
+        if taken and self._uplink is not None:
             self._uplink.connection.renew_presence()
         return taken
 
@@ -148,7 +158,7 @@ class Application:
                 self._leaving = asyncio.create_task(self._leave())
             await asyncio.sleep(_ATTEND_S)
 
-    async def _measure(self) -> None:
+    async def _measure(self, uplink: "Uplink") -> None:
         socket, due = self.socket, hal.ticks_ms()
         while True:
             socket.changed.clear()
@@ -159,7 +169,7 @@ class Application:
                 due = hal.ticks_ms()
                 continue
             reading["rssi_dbm"] = self._wifi.rssi_dbm()
-            socket.keep(self._uplink.delivery.add, reading)
+            socket.keep(uplink.delivery.add, reading)
             due = hal.ticks_add(due, socket.interval_ms)
             left_ms = hal.ticks_diff(due, hal.ticks_ms())
             if left_ms < 0 or left_ms > socket.interval_ms:
@@ -225,7 +235,7 @@ class Application:
 
         return [settle_later(open_slots())]
 
-    def _updating(self) -> list:
+    def _updating(self, uplink: "Uplink") -> list:
         http = self._access.members.get("http")
         if self._started is None or not self._trusted or not http:
             return []
@@ -239,9 +249,11 @@ class Application:
         authority = self._access.members.get("ca")
         if is_tls and not authority:
             return []
-        slots, connection, delivery = open_slots(), self._uplink.connection, self._uplink.delivery
+        slots, connection, delivery = open_slots(), uplink.connection, uplink.delivery
         client = HttpClient(
-            (host, port), self._access.members["token"], tls_context(authority.encode()) if is_tls else None
+            (host, port),
+            self._access.members["token"],
+            tls_context(authority.encode()) if is_tls and authority else None,
         )
         updates = Updates(slots, client, self._trusted, release.COUNTER, self.tell, self._may_restart, self._restart)
         signs = {"connected": lambda: connection.connections > 0, "receipted": lambda: delivery.receipts > 0}

@@ -37,7 +37,7 @@ def read_board(text: str) -> dict:
     _check_members(board, "", ("name", "relay", "button", "led", "meter", "rating"))
     if not isinstance(board["name"], str) or not 0 < len(board["name"]) <= 32:
         raise BadBoard("name: 1 to 32 characters")
-    pins = []
+    pins: list[int] = []
     for part in _SWITCHED:
         _check_members(board[part], part + ".", ("pin", "active_low"))
         _check_pin(board[part]["pin"], part + ".pin", part != "button", pins)
@@ -50,7 +50,7 @@ def read_board(text: str) -> dict:
     return board
 
 
-def _check_meter(meter: "object", pins: list) -> None:
+def _check_meter(meter: "dict", pins: list) -> None:
     driver = meter.get("driver") if isinstance(meter, dict) else None
     if driver not in METERS:
         raise BadBoard("meter.driver: one of " + ", ".join(METERS))

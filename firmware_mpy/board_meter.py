@@ -13,7 +13,7 @@ _PULSE_CHIPS = {"bl0937": bl0937, "hlw8012": hlw8012}
 _UART = 2
 
 
-def new_meter(meter: dict, now: int) -> "object":
+def new_meter(meter: dict, now: int) -> "PulseMeter | Cse7766Meter | Bl0942Meter":
     """Return the meter, with its pins in use.
 
     Args:

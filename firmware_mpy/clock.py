@@ -7,6 +7,10 @@ import struct
 
 import hal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from records import Record
+
 NTP_TO_UNIX_S = 2_208_988_800
 _ERA_S = 1 << 32
 _EARLIEST_MS = 1_735_689_600_000  # 2025-01-01: this firmware is younger than that, so an earlier time is wrong.
@@ -21,7 +25,7 @@ class Clock:
     def __init__(self) -> None:
         self._ticks = hal.ticks_ms()
         self._up_ms = 0
-        self._base_ms = None
+        self._base_ms: int | None = None
         self._told_ms = 0
 
     def uptime_ms(self) -> int:
@@ -89,7 +93,7 @@ class Dating:
         undated: whether undated readings of this boot go out with `up`.
     """
 
-    def __init__(self, record: "object", boot: int) -> None:
+    def __init__(self, record: "Record", boot: int) -> None:
         self._record, self._boot, self.undated = record, boot, False
         kept, size = record.load() or b"", struct.calcsize(_BASE)
         self._bases = [struct.unpack_from(_BASE, kept, at) for at in range(0, len(kept) - size + 1, size)]

@@ -10,6 +10,14 @@ import struct
 import configuration
 from strict_json import NotJson, parse
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from application import Application
+    from clock import Clock
+    from records import Record
+
 REMEMBERED = 64
 _TYPES = ("switch", "toggle", "restart", "identify", "configure")
 _AT_MAX_MS = 4_102_444_800_000
@@ -62,7 +70,7 @@ class Commands:
         unkept: answers that the flash did not take.
     """
 
-    def __init__(self, record: "object", clock: "object", socket: "object") -> None:
+    def __init__(self, record: "Record", clock: "Clock", socket: "Application") -> None:
         self._record, self._clock, self._socket = record, clock, socket
         kept = record.load() or b""
         self.unkept = 0
@@ -124,7 +132,7 @@ class Commands:
 def _answer(name: str, cell: bytes) -> dict:
     _, flags, at_ms = struct.unpack(_CELL, cell)
     reason = _REASONS[flags & 0x3F]
-    answer = {"command": name, "result": "rejected" if reason else "done"}
+    answer: dict[str, Any] = {"command": name, "result": "rejected" if reason else "done"}
     if reason:
         answer["reason"] = reason
     elif flags & _RELAY_KNOWN:

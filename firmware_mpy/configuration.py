@@ -5,6 +5,13 @@ Source: docs/protocol.md, "Command".
 
 import json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from records import Record
+
 _RANGES = (
     ("interval_ms", 1_000, 3_600_000),
     ("max_power_mw", 1_000, 8_000_000),
@@ -39,7 +46,7 @@ class Configuration:
             before then.
     """
 
-    def __init__(self, record: "object", limits: dict, apply: "object") -> None:
+    def __init__(self, record: "Record", limits: dict, apply: "Callable[..., Any]") -> None:
         self._record, self._limits, self._apply = record, limits, apply
         self.members, self.version = {}, 0
         kept = record.load()

@@ -10,6 +10,14 @@ import json
 import hal
 from mqtt import LinkLost
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+    from delivery import Delivery
+    from mqtt import Link
+
 FIRST_PAUSE_MS = 1_000
 LONGEST_PAUSE_MS = 60_000
 _STABLE_MS = 30_000
@@ -36,23 +44,24 @@ class Connection:
     def __init__(
         self,
         device_id: str,
-        new_link: "object",
-        delivery: "object",
-        presence: "object",
-        obey: "object",
-        ready: "object" = None,
+        new_link: "Callable[..., Link]",
+        delivery: "Delivery",
+        presence: "Callable[..., Any]",
+        obey: "Callable[..., Any]",
+        ready: "Callable[[], Awaitable[bool]] | None" = None,
     ) -> None:
         self._status, self._data = f"devices/{device_id}/status", f"devices/{device_id}/data"
         self._commands, self._receipts = f"devices/{device_id}/commands", f"devices/{device_id}/receipts"
         self._new_link, self._delivery, self._presence, self._obey = new_link, delivery, presence, obey
         self._ready = ready
-        self._link = None
-        self._reports, self._reported = [], asyncio.Event()
+        self._link: Link | None = None
+        self._reports: list[dict] = []
+        self._reported = asyncio.Event()
         self._pause_ms = FIRST_PAUSE_MS
         self._present = False
         self.online = False
         self.connections = 0
-        self.last_error = None
+        self.last_error: str | None = None
 
     def report(self, members: dict) -> None:
         """Send a report on the status topic, also after a new connection; of more than 16 waiting the oldest goes."""
@@ -105,32 +114,31 @@ class Connection:
         self._present = False
         await link.subscribe([(self._commands, 1), (self._receipts, 0)])
         self.connections += 1
-        tasks = [asyncio.create_task(self._until_lost(part)) for part in (self._send_reports, self._send_readings)]
+        tasks = [
+            asyncio.create_task(self._until_lost(part, link)) for part in (self._send_reports, self._send_readings)
+        ]
         try:
             self.last_error = await link.ended()
         finally:
             for task in tasks:
                 task.cancel()
 
-    async def _until_lost(self, part: "object") -> None:
+    async def _until_lost(self, part: "Callable[[Link], Awaitable[None]]", link: "Link") -> None:
         try:
-            await part()
+            await part(link)
         except LinkLost:
             return
         except Exception as error:
             # A defect in here must not leave the socket connected and silent.
             self._close(f"{error!r}")
 
-    async def _send_readings(self) -> None:
-        link = self._link
-
+    async def _send_readings(self, link: "Link") -> None:
         async def publish(payload: "memoryview") -> None:
             await link.publish(self._data, payload)
 
         await self._delivery.send(publish)
 
-    async def _send_reports(self) -> None:
-        link = self._link
+    async def _send_reports(self, link: "Link") -> None:
         while True:
             if not self._present:
                 self._present = True

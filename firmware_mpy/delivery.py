@@ -14,6 +14,13 @@ import hal
 import readings
 from strict_json import NotJson, parse
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from clock import Clock, Dating
+    from flash_ring import FlashRing
+
 LIST_MAX = 50
 WINDOW = 240
 _LIVE_WINDOW = 2 * WINDOW
@@ -39,10 +46,10 @@ class Delivery:
 
     def __init__(
         self,
-        ring: "object",
+        ring: "FlashRing",
         boot: int,
-        clock: "object",
-        dating: "object",
+        clock: "Clock",
+        dating: "Dating",
         resend_ms: int = 15_000,
         sync_wait_ms: int = 30_000,
     ) -> None:
@@ -52,6 +59,7 @@ class Delivery:
         self._changed = asyncio.Event()
         self._buffer = bytearray(_BUFFER_BYTES)
         self.sent = self.receipts = self.bad_receipts = 0
+        self._unreceipted = self._live = self._backlog = self._backlog_end = 0
         self._start_over()
 
     def add(self, reading: dict) -> int:
@@ -62,7 +70,7 @@ class Delivery:
         """
         now_ms = self._clock.now_ms()
         dated = now_ms is not None
-        record = readings.pack(reading, now_ms if dated else self._clock.uptime_ms(), dated)
+        record = readings.pack(reading, self._clock.uptime_ms() if now_ms is None else now_ms, dated)
         seq, self._seq = self._seq, self._seq + 1
         self._ring.append(self._boot, seq, record)
         self._changed.set()
@@ -83,7 +91,7 @@ class Delivery:
         self._resend_now_ms = self._resend_ms
         self._changed.set()
 
-    async def send(self, publish: "object") -> None:
+    async def send(self, publish: "Callable[[memoryview], Awaitable[None]]") -> None:
         """Send over one connection, for as long as it stands: `await publish(payload)` raises when it is gone."""
         await self._know_the_time()
         self._start_over()
@@ -126,11 +134,11 @@ class Delivery:
     def _start_over(self) -> None:
         """Begin with the oldest reading again; what comes from now on is live, and a short backlog is, too."""
         ring = self._ring
-        self._backlog = self._unreceipted = 0
+        self._backlog = self._unreceipted = self._marked = 0
         self._backlog_end = self._live = ring.end()
         if len(ring) <= WINDOW:
             self._backlog_end, self._live = 0, ring.oldest()
-        self._marked, self._marked_at = 0, hal.ticks_ms()
+        self._marked_at = hal.ticks_ms()
 
     def _look_for_receipts(self) -> None:
         """Start over if something was sent so long ago that its receipt must be lost.

@@ -11,6 +11,12 @@ from http_client import HttpFailed
 from records import SECTOR_SIZE
 from slot_files import check_signed, check_slot
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hal import Flash
+    from http_client import Response
+    from records import Record
+
 PROGRESS_AT = 2 * SECTOR_SIZE
 PROGRESS_SLOT_SIZE = 64
 _PROGRESS = "<32sBI"
@@ -29,12 +35,12 @@ class Download:
 
     def __init__(
         self,
-        record: "object",
-        flash: "object",
+        record: "Record",
+        flash: "Flash",
         slot: int,
         offer: dict,
         trusted: "tuple[str, bytes]",
-        sector: "memoryview",
+        sector: memoryview,
     ) -> None:
         self._record, self._flash, self._slot, self._offer, self._sector = record, flash, slot, offer, sector
         self._board, self._modulus = trusted
@@ -60,7 +66,7 @@ class Download:
             return {}
         return {"Range": "bytes=" + str(self.at) + "-", "If-Range": '"' + self._offer["sha256"] + '"'}
 
-    async def take(self, response: "object") -> None:
+    async def take(self, response: "Response") -> None:
         """Write what comes. Raises HttpFailed if it is cut, BadImage if it is nothing for this socket."""
         if response.status == 206:
             if not response.headers.get("content-range", "").startswith("bytes " + str(self.at) + "-"):

@@ -3,6 +3,12 @@
 import hal
 from records import SECTOR_SIZE, Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from access import Access
+
 RING_PARTITION = "ring"
 STATE_PARTITION = "state"
 STATE_SIZE = 16 * SECTOR_SIZE
@@ -30,7 +36,7 @@ def record(name: str) -> Record:
     raise ValueError(name)
 
 
-def forget_owner(access: "object", feed: "object") -> None:
+def forget_owner(access: "Access", feed: "Callable[[], None]") -> None:
     """Erase what belongs to whoever used the socket: its readings, commands, configuration, and at last its access.
 
     What it is stays: its lifetime counter and its calibration. `feed` is called between two sectors, since an erase may

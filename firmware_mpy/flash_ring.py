@@ -24,6 +24,10 @@ import binascii
 import struct
 from array import array
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hal import Flash
+
 SECTOR_SIZE = 4096
 SLOT_SIZE = 48
 SLOTS = 84
@@ -54,7 +58,7 @@ class FlashRing:
         corrupt: readings that failed their CRC since the start, other than by a power cut.
     """
 
-    def __init__(self, flash: "object") -> None:
+    def __init__(self, flash: "Flash") -> None:
         self._flash = flash
         self._sectors = flash.size // SECTOR_SIZE
         if self._sectors < 2:
@@ -64,8 +68,8 @@ class FlashRing:
         self._pending = bytearray(self._sectors)
         self._first_boot = array("I", [0] * self._sectors)
         self._first_seq = array("I", [0] * self._sectors)
-        self.overwritten = 0
-        self.corrupt = 0
+        self.overwritten = self.corrupt = 0
+        self._head = self._sequence = self._used = self._chain = self._count = 0
         self._recover()
 
     def __len__(self) -> int:
@@ -125,7 +129,7 @@ class FlashRing:
         Position 0 is the oldest. A sender keeps the position to go on while receipts of what it sent are under way, and
         starts at 0 again when they stay away. A position stays good whatever is appended, settled or overwritten.
         """
-        found = []
+        found: list[tuple[int, int, bytes]] = []
         end = self.end() if until is None else until
         for distance in range(self._chain - 1, -1, -1):
             sector = (self._head - distance) % self._sectors
@@ -171,7 +175,7 @@ class FlashRing:
         record = _decoded(self._slot)
         if record is None:
             self.corrupt += 1
-            self._clear(sector, (slot,))
+            self._clear(sector, [slot])
         return record
 
     def _clear(self, sector: int, slots: "list[int]") -> None:
@@ -236,8 +240,7 @@ class FlashRing:
 
     def _recover(self) -> None:
         """Find the head, the chain of sectors behind it, and how many readings wait."""
-        self._head, self._sequence, self._used = self._sectors - 1, 0, 0
-        self._chain, self._count = 0, 0
+        self._head = self._sectors - 1
         for sector in range(self._sectors):
             header = self._header_of(sector)
             if header is not None and header[0] > self._sequence:

@@ -1,5 +1,10 @@
 """Finds frames of a fixed length in a serial stream: bytes that lead nowhere are skipped one by one."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 
 class FrameFinder:
     """Collects bytes and hands out whole frames; holds less than two frames between calls.
@@ -12,7 +17,7 @@ class FrameFinder:
         skipped: bytes that belonged to no frame.
     """
 
-    def __init__(self, length: int, read_frame: "object") -> None:
+    def __init__(self, length: int, read_frame: "Callable[..., Any]") -> None:
         self._length = length
         self._read_frame = read_frame
         self._held = bytearray()

@@ -1,9 +1,7 @@
 """The board's hardware, the only module that imports hardware modules. Runs on an ESP32 alone, never in the tests.
 
-The tests put `firmware_mpy/sim/hal.py` in its place; a test compares names and signatures of the two, and that is all
-that was checked of this file without a board.
-
-Ticks are milliseconds modulo 2^30: compare them by `ticks_diff` only.
+`firmware_mpy/sim/hal.py` takes its place there. Without a board, all that was checked of this file is that the two have
+the same names and signatures, and its types. Ticks are milliseconds modulo 2^30: compare them by `ticks_diff` only.
 """
 
 import os
@@ -17,33 +15,32 @@ import machine
 import network
 from micropython import const, kbd_intr
 
-TICKS_PERIOD = const(1 << 30)
-_ERASE = const(6)
-_BLOCK_COUNT = const(4)
-_SECTOR_SIZE = const(4096)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+TICKS_PERIOD = const(1 << 30)
+_ERASE, _BLOCK_COUNT, _SECTOR_SIZE = const(6), const(4), const(4096)
 _CENTRAL_CONNECT, _CENTRAL_DISCONNECT, _GATTS_WRITE = const(1), const(2), const(3)
-_VALUE_MAX = const(512)
-_ADVERTISED_EVERY_US = const(200_000)
+_VALUE_MAX, _ADVERTISED_EVERY_US = const(512), const(200_000)
 # By the numbers of `network.WLAN.scan`.
 _AUTHENTICATIONS = ("NO", "WEP", "WPA", "WPA2", "WPA/WPA2", "WPA2 EAP", "WPA3", "WPA2/WPA3", "WAPI")
-# The board counts its seconds from 2000.
-_2000_S = const(946_684_800)
+_2000_S = const(946_684_800)  # The board counts its seconds from there.
 
 
 def ticks_ms() -> int:
     """Return a clock that wraps at 2^30 ms."""
-    return time.ticks_ms()
+    return time.ticks_ms()  # type: ignore[return-value] # a whole number
 
 
 def ticks_us() -> int:
     """Return a clock that wraps at 2^30 us (18 minutes)."""
-    return time.ticks_us()
+    return time.ticks_us()  # type: ignore[return-value] # a whole number
 
 
 def ticks_add(ticks: int, delta: int) -> int:
     """Return `ticks` moved by `delta`, wrapped."""
-    return time.ticks_add(ticks, delta)
+    return time.ticks_add(ticks, delta)  # type: ignore[type-var] # a whole number
 
 
 def ticks_diff(later: int, earlier: int) -> int:
@@ -93,7 +90,7 @@ class Flash:
         self._partition = found[0]
         self.size = self._partition.ioctl(_BLOCK_COUNT, 0) * _SECTOR_SIZE
 
-    def read(self, at: int, buffer: bytearray) -> None:
+    def read(self, at: int, buffer: "bytearray | memoryview") -> None:
         """Fill `buffer` from `at` on."""
         self._partition.readblocks(at // _SECTOR_SIZE, buffer, at % _SECTOR_SIZE)
 
@@ -128,7 +125,7 @@ class InputPin:
 
     def __init__(self, number: int, active_low: bool) -> None:
         self._active_low = active_low
-        self._pin = machine.Pin(number, machine.Pin.IN, machine.Pin.PULL_UP if active_low else None)
+        self._pin = machine.Pin(number, machine.Pin.IN, *((machine.Pin.PULL_UP,) if active_low else ()))
 
     def is_active(self) -> bool:
         """Return whether the button is down."""
@@ -171,7 +168,7 @@ class Timer:
     def __init__(self, unit: int) -> None:
         self._timer = machine.Timer(unit)
 
-    def start(self, period_ms: int, callback: "object") -> None:
+    def start(self, period_ms: int, callback: "Callable[[], None]") -> None:
         """Call `callback()` every `period_ms`."""
         self._timer.init(period=period_ms, mode=machine.Timer.PERIODIC, callback=lambda _: callback())
 
@@ -261,9 +258,9 @@ class GattServer:
         on_end: called without arguments when the phone has gone.
     """
 
-    def __init__(self, service: str, characteristics: tuple, on_write: "object", on_end: "object") -> None:
-        self._on_write, self._on_end = on_write, on_end
-        self._phone, self._advertised = None, b""
+    def __init__(self, service: str, characteristics: tuple, on_write: "Callable", on_end: "Callable") -> None:
+        self._on_write, self._on_end, self._advertised = on_write, on_end, b""
+        self._phone: int | None = None
         self._ble = bluetooth.BLE()
         self._ble.active(True)
         self._ble.config(mtu=_VALUE_MAX)
@@ -280,13 +277,13 @@ class GattServer:
         """Give a characteristic a value, and tell the phone."""
         self._ble.gatts_write(self._handles[index], value)
         if self._phone is not None:
-            self._ble.gatts_notify(self._phone, self._handles[index], value)
+            self._ble.gatts_notify(self._phone, self._handles[index], value)  # type: ignore # the stub lacks one
 
     def advertise(self, packet: bytes) -> None:
         """Send `packet` out again and again while no phone is connected."""
         self._advertised = packet
         if self._phone is None:
-            self._ble.gap_advertise(_ADVERTISED_EVERY_US, adv_data=packet)
+            self._ble.gap_advertise(_ADVERTISED_EVERY_US, packet)
 
     def stop(self) -> None:
         """Switch the radio off; its memory comes back at the next start only."""

@@ -5,6 +5,13 @@ import asyncio
 import hal
 from update import restart_when_off
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from slots import Slots, Started
+
 HEALTHY_WITHIN_MS = 600_000
 SETTLED_AFTER_MS = 60_000
 _LOOK_EVERY_S = 1
@@ -23,18 +30,18 @@ class Health:
 
     def __init__(
         self,
-        slots: "object",
-        started: "object",
+        slots: "Slots",
+        started: "Started",
         release: "tuple[str, int]",
         signs: dict,
-        report: "object",
+        report: "Callable[..., Any]",
         within_ms: int = HEALTHY_WITHIN_MS,
     ) -> None:
         self._slots, self._started, self._signs, self._report = slots, started, signs, report
         self._version, self._counter = release
         self._within_ms = within_ms
 
-    async def run(self, may_restart: "object", restart: "object") -> None:
+    async def run(self, may_restart: "Callable[[], bool]", restart: "Callable[[], None]") -> None:
         """Settle this start after a while; decide a trial, and go back once the load is off if it failed."""
         began = hal.ticks_ms()
         if self._started.on_trial:
@@ -63,7 +70,7 @@ class Health:
         self._report(event)
 
 
-async def settle_later(slots: "object", began: "int | None" = None) -> None:
+async def settle_later(slots: "Slots", began: "int | None" = None) -> None:
     """Let this start count as no failure once it has run for a while, also where no update can come in."""
     began = hal.ticks_ms() if began is None else began
     while hal.ticks_diff(hal.ticks_ms(), began) < SETTLED_AFTER_MS:  # noqa: ASYNC110

@@ -2,6 +2,12 @@
 
 import asyncio
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from ssl import SSLContext
+    from typing import Any
+
 LINE_BYTES_MAX = 1024
 HEADERS_MAX = 64
 # For the connection, for the head of the answer, and for silence in the middle of the body.
@@ -23,7 +29,7 @@ class Response:
         remaining: bytes of the body that were not read yet.
     """
 
-    def __init__(self, status: int, headers: dict, stream: "object") -> None:
+    def __init__(self, status: int, headers: dict, stream: "Any") -> None:
         self.status, self.headers, self._stream = status, headers, stream
         self.remaining = _length(headers)
 
@@ -65,7 +71,7 @@ class HttpClient:
     """
 
     def __init__(
-        self, server: "tuple[str, int]", token: str, tls: "object" = None, server_name: "str | None" = None
+        self, server: "tuple[str, int]", token: str, tls: "SSLContext | None" = None, server_name: "str | None" = None
     ) -> None:
         self._server, self._token, self._tls = server, token, tls
         self._server_name = server_name or server[0]
@@ -93,7 +99,7 @@ class HttpClient:
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-async def _in_time(waiting: "object", within_s: int) -> "object":
+async def _in_time(waiting: "Awaitable[Any]", within_s: int) -> "Any":
     try:
         return await asyncio.wait_for(waiting, within_s)
     except asyncio.TimeoutError:  # noqa: UP041
@@ -102,7 +108,7 @@ async def _in_time(waiting: "object", within_s: int) -> "object":
         raise HttpFailed(repr(error)) from None
 
 
-async def _some(stream: "object", buffer: memoryview) -> int:
+async def _some(stream: "asyncio.StreamReader", buffer: memoryview) -> int:
     """Fill as much of `buffer` as comes at once; how much. Raises HttpFailed at the end of the stream."""
     while True:
         count = await stream.readinto(buffer)
@@ -113,7 +119,7 @@ async def _some(stream: "object", buffer: memoryview) -> int:
             return count
 
 
-async def _line(stream: "object") -> bytes:
+async def _line(stream: "asyncio.StreamReader") -> bytes:
     """Return the next line; one without an end does not fill the memory."""
     line, byte = bytearray(), memoryview(bytearray(1))
     while len(line) < LINE_BYTES_MAX:
@@ -124,12 +130,12 @@ async def _line(stream: "object") -> bytes:
     raise HttpFailed("too long a line")
 
 
-async def _answer(stream: "object") -> Response:
+async def _answer(stream: "asyncio.StreamReader") -> Response:
     status = await _status(stream)
     return Response(status, await _headers(stream), stream)
 
 
-async def _status(stream: "object") -> int:
+async def _status(stream: "asyncio.StreamReader") -> int:
     """Return the status of the first line. Source: RFC 9112, section 4."""
     parts = (await _line(stream)).split(b" ", 2)
     if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or len(parts[1]) != 3 or not parts[1].isdigit():
@@ -137,8 +143,8 @@ async def _status(stream: "object") -> int:
     return int(parts[1])
 
 
-async def _headers(stream: "object") -> dict:
-    found = {}
+async def _headers(stream: "asyncio.StreamReader") -> dict:
+    found: dict[str, str] = {}
     for _ in range(HEADERS_MAX):
         line = await _line(stream)
         if not line:

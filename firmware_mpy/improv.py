@@ -176,7 +176,7 @@ class SerialPackets:
     def feed(self, received: bytes) -> "list[tuple[int, bytes]]":
         """Return (kind, data) of each packet that is whole now. A wrong checksum is kind -1, with what it was for."""
         self._held.extend(received)
-        found = []
+        found: list[tuple[int, bytes]] = []
         while True:
             self._seek()
             if len(self._held) < _HEAD_SIZE or len(self._held) <= _HEAD_SIZE + self._held[8]:

@@ -7,6 +7,12 @@ import struct
 
 from energy import EnergyCounter
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pulse_meter import PulseMeter
+    from records import Record
+    from uart_meter import Bl0942Meter, Cse7766Meter
+
 NOMINAL_PPM = 1_000_000
 GAIN_MIN_PPM = 500_000
 GAIN_MAX_PPM = 2_000_000
@@ -53,7 +59,7 @@ def median(a: int, b: int, c: int) -> int:
 class Calibration:
     """Gains of power, current and voltage in ppm, kept in a `Record` with slots of `CALIBRATION_SLOT_SIZE`."""
 
-    def __init__(self, record: "object") -> None:
+    def __init__(self, record: "Record") -> None:
         self._record = record
         saved = record.load()
         gains_ppm = struct.unpack_from("<III", saved) if saved else ()
@@ -87,12 +93,14 @@ class Metering:
         rejected: samples that are kept out of readings and energy.
     """
 
-    def __init__(self, meter: "object", calibration: Calibration, energy: EnergyCounter) -> None:
+    def __init__(
+        self, meter: "PulseMeter | Cse7766Meter | Bl0942Meter", calibration: Calibration, energy: EnergyCounter
+    ) -> None:
         self._meter = meter
         self._calibration = calibration
         self._energy = energy
-        self._last = []
-        self.newest = None
+        self._last: list[tuple[int | None, int | None, int]] = []
+        self.newest: tuple[int | None, int | None, int] | None = None
         self.rejected = 0
 
     def poll(self, now: int) -> bool:
@@ -125,7 +133,7 @@ class Metering:
         return reading
 
     def _middle(self, index: int) -> "int | None":
-        values = [sample[index] for sample in self._last if sample[index] is not None]
+        values = [value for value in [sample[index] for sample in self._last] if value is not None]
         if len(values) == 3:
             return median(values[0], values[1], values[2])
         return values[-1] if values else None

@@ -10,6 +10,12 @@ import hal
 import mqtt_packets as packets
 from packet_stream import RECEIVE_BYTES, PacketStream
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from ssl import SSLContext
+    from typing import Any
+
 IN_FLIGHT = 4
 _OUTBOX = 8
 _JOINED_BYTES = 512
@@ -27,7 +33,7 @@ class _Flight:
         self.done = asyncio.Event()
         self.packet_id = 0
         self.since = 0
-        self.grants = None
+        self.grants: bytes | None = None
 
 
 class Link:
@@ -47,9 +53,9 @@ class Link:
         stream: PacketStream,
         server: "tuple[str, int]",
         login: "tuple[str, str, str]",
-        on_message: "object",
+        on_message: "Callable[..., Any]",
         will: "tuple[str, bytes] | None" = None,
-        tls: "object" = None,
+        tls: "SSLContext | None" = None,
         server_name: "str | None" = None,
         keep_alive_s: int = 30,
         answer_ms: int = 10_000,
@@ -57,14 +63,16 @@ class Link:
         self._server, self._login, self._on_message = server, login, on_message
         self._will, self._tls, self._server_name = will, tls, server_name or server[0]
         self._keep_alive_s, self._answer_ms = keep_alive_s, answer_ms
-        self._stream, self._tasks = stream, []
+        self._stream = stream
+        self._tasks: list[asyncio.Task] = []
         self._flights = [_Flight() for _ in range(IN_FLIGHT)]
         self._flight_free, self._ended = asyncio.Event(), asyncio.Event()
-        self._outbox, self._outbox_filled = [], asyncio.Event()
+        self._outbox: list[tuple[bytes, bytes | memoryview | None]] = []
+        self._outbox_filled = asyncio.Event()
         self._packet_id = 0
         self._writing = self._pinged = self._leaving = False
         self._written_at = self._heard_at = self._pinged_at = 0
-        self.lost = None
+        self.lost = ""
         self.messages_too_long = 0
 
     async def open(self) -> None:
@@ -95,8 +103,8 @@ class Link:
         try:
             flight.grants = b""
             await self._answered(flight, packets.subscribe(flight.packet_id, wanted), None)
-            if list(flight.grants) != [qos for _, qos in wanted]:
-                self._fail(f"not granted: {bytes(flight.grants)!r}")
+            if list(flight.grants or b"") != [qos for _, qos in wanted]:
+                self._fail(f"not granted: {bytes(flight.grants or b'')!r}")
                 raise LinkLost(self.lost)
         finally:
             flight.grants = None
@@ -111,8 +119,9 @@ class Link:
         try:
             head = packets.publish_head(topic, len(payload), flight.packet_id, retain)
             if len(payload) <= _JOINED_BYTES:
-                head, payload = head + bytes(payload), None
-            await self._answered(flight, head, payload)
+                await self._answered(flight, head + bytes(payload), None)
+            else:
+                await self._answered(flight, head, payload)
         finally:
             self._give_back(flight)
 
@@ -173,7 +182,7 @@ class Link:
         self._outbox.append((head, body))
         self._outbox_filled.set()
 
-    async def _guarded(self, part: "object") -> None:
+    async def _guarded(self, part: "Callable[[], Awaitable[None]]") -> None:
         try:
             await part()
         except Exception as error:

@@ -9,6 +9,11 @@ import socket
 
 import mqtt_packets as packets
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssl import SSLContext
+    from typing import Any
+
 RECEIVE_BYTES = 4096
 # EINPROGRESS, and the ESP32's lwIP has its own number for it.
 _UNDER_WAY = (115, 119)
@@ -27,9 +32,10 @@ class PacketStream:
     def __init__(self) -> None:
         self.buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.length = self.first_byte = 0
-        self._stream = None
+        # A stream reads and writes; the stubs have a class for each.
+        self._stream: Any = None
 
-    async def connect(self, server: "tuple[str, int]", tls: "object", server_name: str) -> None:
+    async def connect(self, server: "tuple[str, int]", tls: "SSLContext | None", server_name: str) -> None:
         """Connect, by TLS if there is a context; its handshake begins with the first write. Raises OSError."""
         address = socket.getaddrinfo(server[0], server[1], 0, socket.SOCK_STREAM)[0]
         sock = socket.socket(address[0], address[1], address[2])
@@ -105,7 +111,7 @@ async def _until_connected(sock: "socket.socket") -> None:
         await asyncio.sleep(0.02)
 
 
-def tls_context(ca: bytes) -> "object":
+def tls_context(ca: bytes) -> "SSLContext":
     """Return a context that trusts only `ca` (PEM or DER bytes), refuses the rest, and checks the server's name.
 
     Not every port reads PEM, so it gets DER. Raises ValueError if that is no certificate.
@@ -118,6 +124,6 @@ def tls_context(ca: bytes) -> "object":
         ca = binascii.a2b_base64(ca[begin + len(_PEM_BEGIN) : ca.find(b"-----END", begin)])
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the stubs lack it
     context.load_verify_locations(cadata=ca)
     return context

@@ -17,6 +17,10 @@ An excess that comes and goes is summed up and forgotten half as fast as it came
 for more than a third of the time trips, too. A trip is latched until `clear`. At 90 % of a limit `warning` is set.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PERIOD_MS = 50
 OVER_MS, VOLTAGE_MS, UNDER_VOLTAGE_MS, TEMPERATURE_MS = 1_000, 500, 2_000, 3_000
 SENSOR_MS, WELDED_MS = 5_000, 3_000
@@ -59,7 +63,13 @@ class Protection:
         closed: whether the relay is meant to be closed; whoever drives it says so with `relay_is`.
     """
 
-    def __init__(self, open_relay: "object", ticks_diff: "object", now: int, limits: "dict | None" = None) -> None:
+    def __init__(
+        self,
+        open_relay: "Callable[[], None]",
+        ticks_diff: "Callable[[int, int], int]",
+        now: int,
+        limits: "dict | None" = None,
+    ) -> None:
         self._open_relay, self._diff, self._now, self._sampled_at = open_relay, ticks_diff, now, now
         self._current = self._power = self._voltage = self._temperature = 0
         self._current_ms = self._power_ms = self._high_ms = self._low_ms = self._hot_ms = self._welded_ms = 0
@@ -217,7 +227,7 @@ def _summed(so_far: int, over: bool, step: int) -> int:
 
 
 def _report(cause: int, values: "tuple[int, int, int, int]", at_ms: "int | None") -> dict:
-    report = {"event": "trip", "cause": NAMES[cause]}
+    report: dict[str, str | int] = {"event": "trip", "cause": NAMES[cause]}
     report["current_ma"], report["power_mw"], report["voltage_mv"], report["temperature_mc"] = values
     if at_ms is not None:
         report["at"] = at_ms

@@ -6,6 +6,10 @@ and one CF pulse is `power` factor mW·ms of energy: whole numbers all the way.
 
 import hal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hal import OutputPin, PulseCounter
+
 # Current and voltage take turns; the first window after the turn is mixed and thrown away.
 TURN_WINDOWS = 3
 WINDOW_MIN_MS = 500
@@ -26,7 +30,14 @@ class PulseMeter:
         now: the ticks of the HAL in ms.
     """
 
-    def __init__(self, cf: "object", cf1: "object", select_voltage: "object", factors: tuple, now: int) -> None:
+    def __init__(
+        self,
+        cf: "PulseCounter",
+        cf1: "PulseCounter",
+        select_voltage: "OutputPin",
+        factors: tuple,
+        now: int,
+    ) -> None:
         self._cf = cf
         self._cf1 = cf1
         self._select = select_voltage
@@ -34,8 +45,8 @@ class PulseMeter:
         self._since = now
         self._windows = 0
         self._of_voltage = True
-        self._current_ma = None
-        self._voltage_mv = None
+        self._current_ma: int | None = None
+        self._voltage_mv: int | None = None
         select_voltage.set(True)
         cf.take()
         cf1.take()

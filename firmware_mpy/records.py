@@ -13,6 +13,10 @@ Source: Winbond W25Q32JV datasheet, section 2, "Min. 100K Program-Erase cycles p
 import binascii
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hal import Flash
+
 SECTOR_SIZE = 4096
 _HEAD = "<IIH"
 HEAD_SIZE = 10
@@ -27,7 +31,7 @@ class Record:
         slot_size: bytes of a slot; 10 of them are the record's head.
     """
 
-    def __init__(self, flash: "object", at: int, slot_size: int) -> None:
+    def __init__(self, flash: "Flash", at: int, slot_size: int) -> None:
         if not HEAD_SIZE < slot_size <= SECTOR_SIZE:
             raise ValueError("a slot has 11 to 4096 bytes")
         self._flash = flash
@@ -37,8 +41,8 @@ class Record:
         self._sequence = 0
         # The slot used last, counted over both sectors; the first save starts with an erase.
         self._place = 2 * self._slots - 1
-        self._newest_place = None
-        self._newest = None
+        self._newest_place: int | None = None
+        self._newest: bytes | None = None
         self._find_newest()
 
     def load(self) -> "bytes | None":

@@ -7,6 +7,11 @@ each of three starts, the relay stays open: such a load takes the mains with it,
 
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hal import OutputPin
+    from records import Record
+
 OUTAGES_MAX = 3
 STEADY_AFTER_MS = 60_000
 POWER_ON_DEFAULT = "last"
@@ -24,7 +29,7 @@ class Relay:
         outages: power cuts in a row that came within a minute of the start.
     """
 
-    def __init__(self, pin: "object", record: "object") -> None:
+    def __init__(self, pin: "OutputPin", record: "Record") -> None:
         self._pin, self._record = pin, record
         kept = record.load() or b""
         known = len(kept) == struct.calcsize(_STATE)

@@ -37,6 +37,13 @@ from improv import (
     unpack_strings,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from access import Access
+    from hal import Wifi
+
 AUTHORIZED_FOR_MS = 60_000
 JOIN_WITHIN_MS = 20_000
 _POLL_S = 0.1
@@ -58,7 +65,13 @@ class SetUp:
     """
 
     def __init__(
-        self, access: "object", wifi: "object", info: list, identify: "object", tell: "object", over_ble: bool
+        self,
+        access: "Access",
+        wifi: "Wifi",
+        info: list,
+        identify: "Callable[[], None]",
+        tell: "Callable[[int, bytes], None]",
+        over_ble: bool,
     ) -> None:
         self._access, self._wifi, self._info = access, wifi, info
         self._identify, self._tell, self._over_ble = identify, tell, over_ble

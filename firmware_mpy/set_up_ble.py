@@ -28,6 +28,13 @@ from improv import (
 )
 from set_up import SetUp
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from access import Access
+    from hal import Wifi
+
 _CAPABILITIES = CAN_IDENTIFY | CAN_TELL_INFO | CAN_SCAN
 _POLL_S = 0.1
 _WAITING_MAX = 8
@@ -48,8 +55,9 @@ class BleSetUp:
         access, wifi, info, identify: as of `SetUp`.
     """
 
-    def __init__(self, access: "object", wifi: "object", info: list, identify: "object") -> None:
-        self._waiting, self._parts = [], CommandParts()
+    def __init__(self, access: "Access", wifi: "Wifi", info: list, identify: "Callable[[], None]") -> None:
+        self._waiting: list[bytes] = []
+        self._parts = CommandParts()
         self._server = hal.GattServer(SERVICE_UUID, _CHARACTERISTICS, self._take, self._parts.forget)
         self._set_up = SetUp(access, wifi, info, identify, self._tell, True)
         self._server.set(_CAPABILITY, bytes([_CAPABILITIES]))

@@ -6,6 +6,13 @@ import hal
 from improv import COMMAND_PACKET, INVALID_RPC, BadFrame, SerialPackets, pack_serial, unpack_rpc
 from set_up import SetUp
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from access import Access
+    from hal import Wifi
+
 _POLL_S = 0.05
 
 
@@ -15,7 +22,7 @@ class SerialSetUp:
         access, wifi, info, identify: as of `SetUp`.
     """
 
-    def __init__(self, access: "object", wifi: "object", info: list, identify: "object") -> None:
+    def __init__(self, access: "Access", wifi: "Wifi", info: list, identify: "Callable[[], None]") -> None:
         self._console = hal.Console()
         self._packets = SerialPackets()
         self._set_up = SetUp(access, wifi, info, identify, self._tell, False)

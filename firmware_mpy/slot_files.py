@@ -9,6 +9,12 @@ import io
 from firmware_image import ENTRY_SIZE, HEAD_SIZE, SIGNED_SIZE, BadImage, check_table, read_entry, read_head
 from rsa_verify import is_signed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hal import Flash
+
 _CHUNK = 1024
 _FOLDER, _FILE = 0x4000, 0x8000
 _ENOENT, _EROFS = 2, 30
@@ -30,7 +36,7 @@ def check_signed(start: bytes, board: str, modulus: bytes, room: int) -> dict:
     return head
 
 
-def check_slot(flash: "object", board: str, modulus: bytes) -> dict:
+def check_slot(flash: "Flash", board: str, modulus: bytes) -> dict:
     """Return the head of the image in a partition if it may run. Raises BadImage."""
     start = bytearray(SIGNED_SIZE)
     flash.read(0, start)
@@ -51,7 +57,7 @@ def check_slot(flash: "object", board: str, modulus: bytes) -> dict:
 class SlotFiles:
     """The files of a checked image, to be mounted; the table is read from flash, so that it costs no heap."""
 
-    def __init__(self, flash: "object", files: int) -> None:
+    def __init__(self, flash: "Flash", files: int) -> None:
         self._flash, self._files = flash, files
 
     def mount(self, readonly: bool, mkfs: bool) -> None:
@@ -76,19 +82,19 @@ class SlotFiles:
             return (_FOLDER, 0, 0, 0, 0, 0, 0, 0, 0, 0)
         return (_FILE, 0, 0, 0, 0, 0, self._find(name)[1], 0, 0, 0)
 
-    def ilistdir(self, path: str) -> "object":
+    def ilistdir(self, path: str) -> "Iterator[tuple[str, int, int, int]]":
         """Return the files, as `os.ilistdir` does."""
         self.chdir(path)
         return ((name, _FILE, 0, size) for name, _, size in self._entries())
 
-    def open(self, path: str, mode: str) -> "object":
+    def open(self, path: str, mode: str) -> "_File":
         """Return a file to be read."""
         if "w" in mode or "a" in mode or "+" in mode:
             raise OSError(_EROFS)
         at, size = self._find(path.strip("/"))
         return _File(self._flash, at, size, "b" in mode)
 
-    def _entries(self) -> "object":
+    def _entries(self) -> "Iterator[tuple[str, int, int]]":
         entry, at = bytearray(ENTRY_SIZE), SIGNED_SIZE + self._files * ENTRY_SIZE
         for number in range(self._files):
             self._flash.read(SIGNED_SIZE + number * ENTRY_SIZE, entry)
@@ -106,10 +112,10 @@ class SlotFiles:
 class _File(io.IOBase):
     """What the interpreter imports from, and what a program may read as a whole."""
 
-    def __init__(self, flash: "object", at: int, size: int, binary: bool) -> None:
+    def __init__(self, flash: "Flash", at: int, size: int, binary: bool) -> None:
         self._flash, self._at, self._end, self._binary = flash, at, at + size, binary
 
-    def __enter__(self) -> "object":
+    def __enter__(self) -> "_File":
         return self
 
     def __exit__(self, kind: "object", error: "object", trace: "object") -> None:

@@ -10,7 +10,13 @@ mode, after six it does so with the flashed firmware.
 
 import struct
 
-PARTITIONS = (None, "app_a", "app_b")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from records import Record
+
+PARTITIONS = ("", "app_a", "app_b")
 STATE_PARTITION = "slots"
 STATE_SLOT_SIZE = 32
 TRIAL_STARTS = 3
@@ -20,7 +26,7 @@ _STATE = "<BBBBBBII"
 _COUNT_MAX = 255
 
 # What `boot.py` has started; None where the firmware was started without it.
-started = None
+started: "Started | None" = None
 
 
 class Started:
@@ -42,7 +48,7 @@ class Slots:
         record: keeps the state (`load()`, `save(bytes)`).
     """
 
-    def __init__(self, record: "object") -> None:
+    def __init__(self, record: "Record") -> None:
         self._record = record
         kept = record.load() or b""
         known = len(kept) == struct.calcsize(_STATE)
@@ -50,7 +56,7 @@ class Slots:
         self.active, self.previous, self.trial, self.trial_starts = values[:4]
         self.failed_starts, self.tries, self.floor, self.tried = values[4:]
 
-    def begin(self, from_mains: bool, is_bootable: "object") -> Started:
+    def begin(self, from_mains: bool, is_bootable: "Callable[[int], bool]") -> Started:
         """Decide what starts now.
 
         Args:

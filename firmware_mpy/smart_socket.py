@@ -17,6 +17,11 @@ from metering import Calibration, Metering
 from protection import DEFAULT_LIMITS, NAMES, PERIOD_MS, SENSOR_MS, Protection
 from relay import STEADY_AFTER_MS, Relay
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 INTERVAL_DEFAULT_MS = 10_000
 IDENTIFY_MS = 15_000
 _WARNING_PAUSE_MS = 60_000
@@ -44,13 +49,16 @@ class SmartSocket:
         checks: how often the protection has looked.
     """
 
-    def __init__(self, board: dict, tell: "object", was_power_cut: bool, safe_mode: bool = False) -> None:
+    def __init__(
+        self, board: dict, tell: "Callable[[dict], None]", was_power_cut: bool, safe_mode: bool = False
+    ) -> None:
         now = hal.ticks_ms()
         self._tell, self._rating, self._began = tell, board["rating"], now
         self.state = {"identify": False, "set_up": False, "safe_mode": safe_mode, "tripped": False, "online": False}
         self.changed, self.interval_ms = asyncio.Event(), INTERVAL_DEFAULT_MS
-        self.asked_for, self.on_press = button.NONE, None
-        self.faults, self.last_error, self.checks = 0, None, 0
+        self.asked_for, self.faults, self.checks = button.NONE, 0, 0
+        self.on_press: Callable[[], None] | None = None
+        self.last_error: Exception | None = None
         self._relay = Relay(_output(board["relay"]), record("relay"))
         self._protection = Protection(self._relay.open_at_once, hal.ticks_diff, now, self._rating)
         self.configuration = Configuration(record("configuration"), self._rating, self._apply)
@@ -131,7 +139,7 @@ class SmartSocket:
         now = hal.ticks_ms()
         self.checks += 1
         try:
-            if self._metering.poll(now):
+            if self._metering.poll(now) and self._metering.newest is not None:
                 voltage_mv, current_ma, power_mw = self._metering.newest
                 if voltage_mv is None or voltage_mv >= _DEAD_MV:
                     self._protection.sample(now, current_ma, power_mw, voltage_mv, hal.temperature_mc())
@@ -170,7 +178,7 @@ class SmartSocket:
         self._tell_events(now)
         self._light(now)
 
-    def keep(self, add: "object", reading: dict) -> None:
+    def keep(self, add: "Callable[[dict], Any]", reading: dict) -> None:
         """Call `add(reading)`, and note if the flash does not take it."""
         try:
             add(reading)

@@ -3,6 +3,10 @@
 Source: RFC 8259; docs/protocol.md, "MQTT".
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _DEPTH_MAX = 8
 _ESCAPES = {34: '"', 92: "\\", 47: "/", 98: "\b", 102: "\f", 110: "\n", 114: "\r", 116: "\t"}
 _WORDS = ((b"true", True), (b"false", False), (b"null", None))
@@ -12,7 +16,7 @@ class NotJson(Exception):
     """The text is not JSON as the protocol wants it."""
 
 
-def parse(payload: "bytes | memoryview") -> "object":
+def parse(payload: "bytes | memoryview") -> "Any":
     """Return the value of a JSON text. Raises NotJson."""
     text = bytes(payload)
     try:
@@ -38,7 +42,7 @@ class _Reader:
             self._at += 1
         return None
 
-    def value(self, depth: int) -> "object":
+    def value(self, depth: int) -> "Any":
         byte = self.peek()
         if depth > _DEPTH_MAX or byte is None:
             raise NotJson("too deep, or nothing")
@@ -62,7 +66,7 @@ class _Reader:
 
     def _object(self, depth: int) -> dict:
         self._at += 1
-        members = {}
+        members: dict[str, Any] = {}
         if self._take(125):
             return members
         while True:
@@ -81,7 +85,7 @@ class _Reader:
 
     def _list(self, depth: int) -> list:
         self._at += 1
-        items = []
+        items: list[Any] = []
         if self._take(93):
             return items
         while True:

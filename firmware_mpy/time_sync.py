@@ -11,6 +11,12 @@ import hal
 import http_date
 from clock import ntp_answer_ms, ntp_request
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from clock import Clock
+
 NTP_SERVERS = ("0.pool.ntp.org", "1.pool.ntp.org", "2.pool.ntp.org", "time.cloudflare.com")
 NTP_PORT = 123
 ANSWER_MS = 2_000
@@ -32,10 +38,15 @@ class TimeSync:
         rounds: how often the time was taken.
     """
 
-    def __init__(self, clock: "object", servers: "object" = NTP_SERVERS, web_server: "object" = None) -> None:
+    def __init__(
+        self,
+        clock: "Clock",
+        servers: "Iterable[str | tuple[str, int]]" = NTP_SERVERS,
+        web_server: "tuple[str, int] | None" = None,
+    ) -> None:
         self._clock, self._web_server = clock, web_server
         self._servers = [(one, NTP_PORT) if isinstance(one, str) else one for one in servers]
-        self._doubted_ms = None
+        self._doubted_ms: int | None = None
         self._known = asyncio.Event()
         self.rounds = 0
 
@@ -73,7 +84,8 @@ class TimeSync:
 
         Comparing that instead of the time itself, answers can be compared that came one after the other.
         """
-        first, told = None, []
+        first: int | None = None
+        told: list[int] = []
         for server in self._servers:
             base_ms = await self._base_by(_ask_ntp, server)
             if base_ms is None:
@@ -87,7 +99,7 @@ class TimeSync:
             first = await self._base_by(http_date.ask, self._web_server)
         return first, False
 
-    async def _base_by(self, ask: "object", server: "tuple[str, int]") -> "int | None":
+    async def _base_by(self, ask: "Callable[..., Awaitable[int | None]]", server: "tuple[str, int]") -> "int | None":
         try:
             now_ms = await asyncio.wait_for(ask(server), ANSWER_MS / 1000)
         except (OSError, ValueError, asyncio.TimeoutError):  # noqa: UP041

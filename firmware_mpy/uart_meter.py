@@ -5,6 +5,10 @@ import cse7766
 import hal
 from frames import FrameFinder
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hal import Uart
+
 _PULSES_AT_ONCE_MAX = 2000
 # Longer gaps between samples are not guessed.
 _GAP_MAX_MS = 60_000
@@ -17,13 +21,14 @@ _COUNTS_MW, _STILL_MS = 10_000, 5_000
 class Cse7766Meter:
     """A CSE7766; energy by its own pulses. `uart`: 4800 baud, even parity."""
 
-    def __init__(self, uart: "object", now: int) -> None:
+    def __init__(self, uart: "Uart", now: int) -> None:
         self._uart = uart
-        self._count, self._counted_at = None, now
+        self._count: int | None = None
+        self._counted_at = now
         self._buffer = bytearray(64)
         self._finder = FrameFinder(cse7766.FRAME_SIZE, cse7766.read_frame)
         self._power_mw = 0
-        self._pulses = None
+        self._pulses: int | None = None
 
     def sample(self, now: int) -> "tuple | None":
         """Return (voltage_mv, current_ma, power_mw, energy_mw_ms) of the frames since the last call, None without.
@@ -58,7 +63,7 @@ class Cse7766Meter:
 class Bl0942Meter:
     """A BL0942; energy by power and time. `uart`: 4800 baud, no parity."""
 
-    def __init__(self, uart: "object", factors: tuple, now: int) -> None:
+    def __init__(self, uart: "Uart", factors: tuple, now: int) -> None:
         self._uart = uart
         self._factors = factors
         self._buffer = bytearray(64)

@@ -14,6 +14,13 @@ from records import SECTOR_SIZE, Record
 from slots import PARTITIONS, STATE_PARTITION
 from strict_json import NotJson, parse
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from http_client import HttpClient
+    from slots import Slots
+
 PATH = "/api/v1/device/firmware"
 FIRST_CHECK_S = 60
 CHECK_EVERY_S = 3600
@@ -38,20 +45,20 @@ class Updates:
 
     def __init__(
         self,
-        slots: "object",
-        client: "object",
+        slots: "Slots",
+        client: "HttpClient",
         trusted: "tuple[str, bytes]",
         counter: int,
-        report: "object",
-        may_restart: "object",
-        restart: "object",
+        report: "Callable[[dict], None]",
+        may_restart: "Callable[[], bool]",
+        restart: "Callable[[], None]",
     ) -> None:
         self._slots, self._client, self._trusted, self._counter = slots, client, trusted, counter
         self._report, self._may_restart, self._restart = report, may_restart, restart
         self._record = Record(hal.Flash(STATE_PARTITION), PROGRESS_AT, PROGRESS_SLOT_SIZE)
         self._sector = memoryview(bytearray(SECTOR_SIZE))
         self._checks = 0
-        self.last_error = None
+        self.last_error: str | None = None
 
     async def run(self) -> None:
         """Look for updates, for ever."""
@@ -66,21 +73,23 @@ class Updates:
         """Ask once; whether an update waits for the restart."""
         self._checks += 1
         gc.collect()
+        version = ""
         try:
             offer = await self._ask()
             if offer is None or not self._slots.may_install(offer["counter"], self._counter):
                 return False
             if offer["counter"] == self._slots.tried and self._checks <= CHECKS_BEFORE_RETRY:
                 return False
+            version = offer["version"]
             await self._bring(offer)
         except BadImage as error:
             self.last_error = error.args[0]
-            self._report({"event": "update", "result": "refused", "version": offer["version"], "reason": error.args[0]})
+            self._report({"event": "update", "result": "refused", "version": version, "reason": error.args[0]})
             return False
         except (HttpFailed, OSError, ValueError, MemoryError) as error:
             self.last_error = str(error)
             return False
-        self._report({"event": "update", "result": "staged", "version": offer["version"]})
+        self._report({"event": "update", "result": "staged", "version": version})
         return True
 
     async def _ask(self) -> "dict | None":
@@ -145,7 +154,7 @@ def read_offer(text: bytes) -> dict:
     return offer
 
 
-async def restart_when_off(may_restart: "object", restart: "object") -> None:
+async def restart_when_off(may_restart: "Callable[[], bool]", restart: "Callable[[], None]") -> None:
     """Start anew as soon as that switches nobody's load."""
     while not may_restart():  # noqa: ASYNC110
         await asyncio.sleep(1)

@@ -26,6 +26,14 @@ from mqtt import Link
 from packet_stream import PacketStream, tls_context
 from time_sync import NTP_SERVERS, TimeSync
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from hal import Flash
+    from records import Record
+
 BASES_SLOT_SIZE = 128
 """Bytes of a slot of the `Record` for the bases."""
 _LOOK_MS = 200
@@ -49,11 +57,11 @@ class Uplink:
     def __init__(
         self,
         server: dict,
-        ring_flash: "object",
-        bases: "object",
-        presence: "object",
-        obey: "object",
-        network: "object",
+        ring_flash: "Flash",
+        bases: "Record",
+        presence: "Callable[[], dict]",
+        obey: "Callable[[memoryview], dict | None]",
+        network: "Callable[[], bool]",
         boot: "int | None" = None,
         patience: "dict | None" = None,
     ) -> None:
@@ -95,7 +103,7 @@ class Uplink:
         members.update(self._presence())
         return members
 
-    def _new_link(self, will: "tuple[str, bytes]", on_message: "object") -> Link:
+    def _new_link(self, will: "tuple[str, bytes]", on_message: "Callable[..., Any]") -> Link:
         server = self._server
         login = (server["device_id"], server["device_id"], server["token"])
         return Link(

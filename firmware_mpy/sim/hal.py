@@ -12,6 +12,10 @@ import sys
 import flash as _flash
 from simulated_board import Board as _Board
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TICKS_PERIOD = 1 << 30
 _HALF = TICKS_PERIOD // 2
 
@@ -79,7 +83,7 @@ class Flash:
         self._flash = board.flashes[name]
         self.size = self._flash.size
 
-    def read(self, at: int, buffer: bytearray) -> None:
+    def read(self, at: int, buffer: "bytearray | memoryview") -> None:
         """Fill `buffer` from `at` on."""
         self._flash.read(at, buffer)
 
@@ -174,7 +178,7 @@ class Timer:
         self.due_ms = 0
         self.callback = None
 
-    def start(self, period_ms: int, callback: "object") -> None:
+    def start(self, period_ms: int, callback: "Callable[[], None]") -> None:
         """Call `callback()` every `period_ms`."""
         self.stop()
         self.period_ms, self.callback = period_ms, callback
@@ -264,7 +268,7 @@ class GattServer:
         on_end: called without arguments when the phone has gone.
     """
 
-    def __init__(self, service: str, characteristics: tuple, on_write: "object", on_end: "object") -> None:
+    def __init__(self, service: str, characteristics: tuple, on_write: "Callable", on_end: "Callable") -> None:
         self._service, self._on_write, self._on_end = service, on_write, on_end
         self._uuids = [uuid for uuid, _ in characteristics]
         self._values, self._notified, self._advertised = {}, [], b""
