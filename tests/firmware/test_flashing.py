@@ -46,8 +46,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulator's files are the test's own, and esptool waits longer for an answer on a busy machine."""
     monkeypatch.setenv("ESP32_MOCK_BOOTLOADER_STATE_DIR", str(tmp_path / "emulators"))
+    (tmp_path / "esptool.cfg").write_text("[esptool]\ntimeout = 60\nmem_end_rom_timeout = 20\n")
+    monkeypatch.setenv("ESPTOOL_CFGFILE", str(tmp_path / "esptool.cfg"))
 
 
 def read_back(port: str, at: int, size: int, path: Path) -> bytes:
