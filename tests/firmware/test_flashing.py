@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from esp32_mock_bootloader import mock_bootloader
 from typer.testing import CliRunner, Result
 
@@ -26,7 +27,7 @@ from ops.improv_line import ImprovLine
 from ops.serial_ports import open_port
 from tests.firmware.flashed_board import FlashedBoard
 from tests.firmware.micropython_bin import micropython_bin
-from tests.firmware.signed_images import image, modulus
+from tests.firmware.signed_images import key, modulus
 
 BOARD = "uart-cse7766"
 TABLE_AT, TABLE_BYTES = 0x8000, 0xC00
@@ -103,10 +104,13 @@ def test_what_was_built_is_written_verified_read_back_and_starts(built: Path, tm
     assert (board.folder / "slots.bin").read_bytes() != b"\xff" * partition("slots").size, "it came by boot.py"
 
 
-def test_an_update_made_of_a_build_starts_from_its_partition(built: Path, tmp_path: Path) -> None:
+def test_a_newer_build_that_was_signed_starts_from_its_partition(built: Path, tmp_path: Path) -> None:
     board = FlashedBoard(tmp_path, (built / "partitions.bin").read_bytes(), (built / "littlefs.bin").read_bytes())
-    application = {path.name: path.read_bytes() for path in (built / "app").iterdir() if path.name != "release.mpy"}
-    board.put("app_a", image(9, board=BOARD, files=application))
+    newer, update, private = tmp_path / "newer", tmp_path / "update.wafw", tmp_path / "key.pem"
+    build(BOARD, built.parent / "micropython.bin", built.parent / "modulus", Release("1.9.0", 9), newer)
+    private.write_bytes(key(0).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    assert firmware("sign", newer, "--key", private, "-o", update).exit_code == 0
+    board.put("app_a", update.read_bytes())
     board.stage(1, 9)
     with board.plugged_in() as port:
         assert told_by(port) == ["WattAway", "1.9.0", "ESP32", BOARD]
