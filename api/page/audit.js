@@ -10,12 +10,13 @@ let filters = { from: "-24h" };
 export async function showAudit() {
   const list = make("div", { id: "audit-list" });
   const fields = [
-    { name: "from", label: "Since", options: SINCE, value: filters.from },
+    { name: "from", label: "Since", options: SINCE },
     { name: "denied", label: "Show", options: KINDS },
     { name: "device", label: "Socket's id", maxlength: 64, spellcheck: "false" },
     { name: "actor", label: "Actor", maxlength: 190, placeholder: "user:…", spellcheck: "false" },
-    { name: "correlation_id", label: "Correlation id", maxlength: 64, spellcheck: "false" },
-  ];
+    { name: "subject", label: "Of what", maxlength: 190, placeholder: "user:… tenant:… command:…", spellcheck: "false" },
+    { name: "correlation_id", label: "Correlation id", maxlength: 190, spellcheck: "false" },
+  ].map((field) => ({ ...field, value: filters[field.name] ?? "" }));
   const send = async (values) => {
     filters = Object.fromEntries(Object.entries(values).map(([key, value]) => [key, value.trim()]).filter(([, value]) => value));
     await loadAudit(list);
@@ -41,7 +42,9 @@ async function loadAudit(list, cursor) {
 
 function details(one) {
   const text = [one.reason && `reason: ${one.reason}`, `actor: ${one.actor}`, `correlation: ${one.correlation_id}`, `before: ${JSON.stringify(one.before)}`, `after: ${JSON.stringify(one.after)}`].filter(Boolean).join("\n");
-  return make("details", {}, make("summary", { text: "more" }), make("pre", { text }));
+  const only = (label, name, value) => make("button", { type: "button", class: "plain", text: label, onclick: () => { filters = { ...(filters.from ? { from: filters.from } : {}), [name]: value }; attempt(showAudit); } });
+  return make("details", {}, make("summary", { text: "more" }), make("pre", { text }),
+    make("p", { class: "buttons" }, only("All by this actor", "actor", one.actor), only("All about this", "subject", one.subject), only("All of this request", "correlation_id", one.correlation_id)));
 }
 
 // The format is asked for in a header, which no link can send.
