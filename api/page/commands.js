@@ -1,6 +1,6 @@
 // Commands to sockets: asked for, followed to their one ending, and shown with who and why.
 import { ask, tell } from "./api.js";
-import { instant, make, table } from "./dom.js";
+import { attempt, instant, make, table } from "./dom.js";
 import { formatInstant, formatLatency } from "./format.js";
 
 const TERMINAL = new Set(["acknowledged", "rejected", "expired", "failed"]);
@@ -91,10 +91,14 @@ function causeOf(change) {
   return ["by the socket itself", event, details?.cause].filter(Boolean).join(", ").replaceAll("_", " ");
 }
 
-export async function historyOf(deviceId) {
-  const page = await ask(`${pathOf(deviceId)}/commands`, { limit: 50 });
+// A page of it, and behind it the older ones for whoever asks.
+export async function historyOf(deviceId, cursor) {
+  const page = await ask(`${pathOf(deviceId)}/commands`, { limit: 50, ...(cursor ? { cursor } : {}) });
   const rows = page.items.map((one) => [
     instant(one.requested_at), nameOf(one), whoOf(one), make("span", { class: "outcome", "data-state": one.state, text: describe(one) }),
   ]);
-  return table("Commands", ["When", "What", "Who", "How it went"], rows, "No command yet.");
+  const shown = table("Commands", ["When", "What", "Who", "How it went"], rows, "No command yet.");
+  if (!page.next_cursor) return [shown];
+  const more = make("button", { type: "button", class: "more", text: "Show older ones", onclick: () => attempt(async () => more.replaceWith(...(await historyOf(deviceId, page.next_cursor)))) });
+  return [shown, more];
 }

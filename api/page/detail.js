@@ -62,6 +62,7 @@ export function showFacts() {
     if (reading.temperature_c) facts.push(`${reading.temperature_c.toFixed(0)} °C`);
   }
   if (socket.firmware) facts.push(`firmware ${socket.firmware}`);
+  if (socket.configDesired) facts.push(`configuration ${socket.configDesired}${socket.configReported === socket.configDesired ? "" : " on its way"}`);
   byId("facts").textContent = facts.join(" · ");
   byId("controls").hidden = !socket.may.has("switch");
   const relay = relayOf(socket);
@@ -105,8 +106,8 @@ async function loadWhy() {
 
 async function loadHistory() {
   const { chosen: deviceId } = list;
-  const shown = await historyOf(deviceId).catch((problem) => make("p", { class: "form-error", text: problem.message }));
-  if (deviceId === list.chosen) byId("history").replaceChildren(shown);
+  const shown = await historyOf(deviceId).catch((problem) => [make("p", { class: "form-error", text: problem.message })]);
+  if (deviceId === list.chosen) byId("history").replaceChildren(...shown);
 }
 
 // --- readings --------------------------------------------------------------------------------------------

@@ -79,6 +79,8 @@ async function confirm(socket, told, line) {
   for (let look = 0; look < 10 && line.isConnected; look += 1) {
     const now = await ask(pathOf(socket, "/configuration"));
     line.textContent = versionLine(now);
+    Object.assign(socket, { configDesired: now.version, configReported: now.reported_version });
+    current.changed();
     if (state !== "acknowledged" || now.confirmed || now.version > told.version) return;
     await pause(300);
   }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from selenium.webdriver import Chrome
+from sqlalchemy import insert
 
 from domain.lifecycle.commands import Command
+from projections.tables import read_model
 from tests.contract.api.conftest import NOW_MS, SET_UP_CODE
 from tests.contract.api.corner import ApiCorner, reading
 from tests.web.screen import CONTRAST, NAMELESS, Screen, screen_of
@@ -99,6 +101,22 @@ async def test_a_switch_shows_the_truth_only_after_the_socket_has_answered(scree
     await answer(screen, kettle, commands, rejected="overheated")
     await screen.until("document.getElementById('command-state').textContent.includes('overheated')")
     assert await screen.run(f"return {switch}.getAttribute('aria-checked')") == "false"
+
+
+async def test_a_history_longer_than_a_page_is_shown_to_its_beginning(screen: Screen, kettle: ApiCorner) -> None:
+    same = {"device_id": "kettle", "actor": f"user:{kettle.owner.user_id}", "why": "user", "type": "identify"}
+    same |= {"order_json": "{}", "expires_at_ms": NOW_MS, "state": "expired", "correlation_id": "one", "version": 2}
+    rows = [{"command_id": str(uuid4()), "requested_at_ms": NOW_MS - n, "attempts": 0, **same} for n in range(70)]
+    with kettle.engine.begin() as connection:
+        connection.execute(insert(read_model().lifecycle.commands), rows)
+    await screen.sign_in(kettle.owner)
+    await screen.until(f"document.querySelector('{KETTLE}')")
+    await screen.click(f"{KETTLE} .socket")
+    await screen.click("#history-part summary")
+    shown = "document.querySelectorAll('#history tbody tr').length"
+    await screen.until(f"{shown} === 50")
+    await screen.click("#history .more")
+    await screen.until(f"{shown} === 70 && document.querySelector('#history .more') === null")
 
 
 async def test_a_viewer_is_offered_nothing_and_what_is_forced_is_refused(screen: Screen, kettle: ApiCorner) -> None:

@@ -75,6 +75,13 @@ async def test_a_switch_on_the_page_reaches_the_socket_and_the_history_tells_who
     await screen.fill("Filter", device=desk.device.device_id)
     for deed in ("command-requested", "device-described", "device-configured"):
         await screen.until(f"{AUDIT}.some((row) => row.includes('olga') && row.includes(arguments[0]))", deed)
+    await screen.until(f"{AUDIT}.at(-1).includes('device-registered')")
+    await screen.click("#audit-list tbody tr:last-child summary")
+    await screen.click("#audit-list tbody tr:last-child button:nth-of-type(2)")
+    await screen.until("document.querySelector('[name=subject]').value.startsWith('device:')")
+    await screen.until(
+        f"{AUDIT}.length > 1 && {AUDIT}.every((row) => row.includes(arguments[0]))", desk.device.device_id
+    )
     assert await screen.severe() == []
 
 
