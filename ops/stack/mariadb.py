@@ -26,11 +26,13 @@ _ELSEWHERE = Path("/var/lib/wattaway-stack")
 _CREATE_TIMEOUT_S = 120
 _READY_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 30
+# A tmpdir of its own: at its start every server deletes the temporary tables that it finds there, whosever they are.
 # innodb_flush_log_at_trx_commit=1 is the honest one: a committed batch survives a power cut.
 _OPTIONS = """[mysqld]
 bind-address = {host}
 port = {port}
 datadir = {data}
+tmpdir = {temporary}
 socket = mariadb.sock
 pid-file = mariadb.pid
 init-file = {init}
@@ -85,21 +87,22 @@ class MariaDbServer:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _prepare(self) -> None:
-        for directory in (self._directory, self.spec.log_path.parent):
+        temporary = self._directory / "tmp"
+        for directory in (self._directory, temporary, self.spec.log_path.parent):
             directory.mkdir(parents=True, exist_ok=True)
         init_path, options_path = self._directory / "init.sql", self._directory / "my.cnf"
         write_private(init_path, _init_sql(self._password))
-        options = _OPTIONS.format(host=LOOPBACK, port=self._port, data=self._data, init=init_path)
-        write_private(options_path, options)
+        places = {"data": self._data, "temporary": temporary, "init": init_path}
+        write_private(options_path, _OPTIONS.format(host=LOOPBACK, port=self._port, **places))
         if os.geteuid() == 0:
-            self._hand_over(init_path, options_path)
+            self._hand_over(temporary, init_path, options_path)
         if not (self._data / "mysql").is_dir():
             self._create_data()
 
-    def _hand_over(self, *files: Path) -> None:
+    def _hand_over(self, *paths: Path) -> None:
         """The server drops to its own account and must read its files from there."""
         account = _server_account()
-        for path in (self._directory, *files):
+        for path in (self._directory, *paths):
             os.chown(path, account.pw_uid, account.pw_gid)
 
     def _create_data(self) -> None:
