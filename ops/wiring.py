@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bridges.run_bridge import KafkaServer
     from domain.firmware_keys import TrustedKey
     from domain.ports import KeyStore
-    from projections.app import ProjectorOptions
     from projections.log_consumer import LogSource
+    from projections.options import ProjectorOptions
     from projections.schema import Lineage
     from projections.verify import Verification
 
@@ -115,8 +115,8 @@ async def _run_projector(settings: Settings, on_step: Callable[[str], None]) -> 
 
 
 def _projection(settings: Settings) -> tuple[LogSource, ProjectorOptions]:
-    from projections.app import ProjectorOptions
     from projections.log_consumer import LogSource
+    from projections.options import ProjectorOptions
 
     options = ProjectorOptions(
         settings.resolved_database_url(),

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,9 +17,6 @@ from zoneinfo import ZoneInfo
 import faust
 import structlog
 from faust.app.base import BootStrategy
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from sqlalchemy import Engine
 
 from domain.clock import Clock, SystemClock
@@ -30,6 +26,7 @@ from projections.dialect import snapshot_engine, translated_errors, write_engine
 from projections.latest_views import LatestViews
 from projections.log_consumer import LogConsumer, LogSource
 from projections.metrics import ProjectorMetrics
+from projections.options import ProjectorOptions, redis_client
 from projections.partitions import add_partitions
 from projections.projector import Batch, Projector
 from projections.recompute import recompute_closed
@@ -43,17 +40,6 @@ log = structlog.get_logger()
 _ROLLUPS_EVERY_S = 2.0
 _PARTITIONS_EVERY_S = 3600.0
 _STOP_WITHIN_S = 8.0
-
-
-@dataclass(frozen=True)
-class ProjectorOptions:
-    """What one projector needs to know; both URLs may hold passwords."""
-
-    database_url: str
-    redis_url: str
-    redis_prefix: str
-    time_zone: str
-    metrics_port: int
 
 
 async def run_projector(
@@ -88,16 +74,6 @@ async def run_projector(
         chores = _Chores(engine, ZoneInfo(options.time_zone), clock, metrics)
         app = _ProjectorApp(source, projector, engine, metrics, [keeper.keep_views, *chores.all()], breakers)
         await app.serve(stop, lambda: held.enter_context(metrics.served(options.metrics_port)))
-
-
-@asynccontextmanager
-async def redis_client(url: str) -> AsyncIterator[Redis]:
-    """A client that tells soon when the server is away, instead of trying for long."""
-    client = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1))
-    try:
-        yield client
-    finally:
-        await client.aclose()
 
 
 def _check_database(engine: Engine) -> None:

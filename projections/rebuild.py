@@ -19,7 +19,6 @@ from sqlalchemy import Engine
 from domain.clock import Clock, SystemClock
 from domain.errors import DependencyUnavailable, WattAwayError
 from projections.all_rollups import compute_all_rollups, mark_from
-from projections.app import ProjectorOptions, redis_client
 from projections.dialect import (
     drop_generation,
     is_mysql,
@@ -32,6 +31,7 @@ from projections.filling import fill_views
 from projections.latest_views import LatestViews
 from projections.log_consumer import LogSource
 from projections.log_reader import LogReader, open_log
+from projections.options import ProjectorOptions, redis_client
 from projections.positions import Position, begin_positions, read_positions
 from projections.recompute import GRACE_MS
 from projections.replaying import Replay

@@ -18,7 +18,6 @@ from domain.clock import Clock, SystemClock
 from domain.errors import LogReplaced
 from domain.events import LIFECYCLE_TOPIC
 from projections.all_rollups import compute_all_rollups
-from projections.app import ProjectorOptions, redis_client
 from projections.comparison import Compared, Keep, Side, compare_table, device_ids
 from projections.days import day_of
 from projections.dialect import execute, snapshot_engine, translated_errors, write_engine
@@ -29,6 +28,7 @@ from projections.lifecycle_tables import LifecycleTables
 from projections.log_audit import LogAudit
 from projections.log_consumer import LogSource, check_offsets
 from projections.log_reader import LogReader, open_log
+from projections.options import ProjectorOptions, redis_client
 from projections.positions import Position, begin_positions, check_topic_ids, read_positions
 from projections.replaying import Replay
 from projections.rollups import HOUR_MS

@@ -13,13 +13,13 @@ from sqlalchemy import Engine
 
 from domain.errors import DependencyUnavailable
 from domain.events import REPORTS_TOPIC
-from projections.app import redis_client
 from projections.dialect import snapshot_engine, write_engine
 from projections.filling import fill_views
 from projections.folded import Newest, Presence
 from projections.folds import fold_records
 from projections.latest_views import LatestViews
 from projections.newest_rows import device_views
+from projections.options import redis_client
 from projections.schema import migrate
 from projections.store import Store
 from projections.tables import read_model

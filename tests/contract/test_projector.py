@@ -14,10 +14,11 @@ from sqlalchemy import text
 
 from domain.errors import LogReplaced
 from domain.events import dead_letter
-from projections.app import ProjectorOptions, redis_client, run_projector
+from projections.app import run_projector
 from projections.dialect import write_engine
 from projections.folds import PROJECTED_TOPICS
 from projections.log_consumer import LogConsumer, LogSource
+from projections.options import ProjectorOptions, redis_client
 from projections.rebuild import RebuildRunning, rebuild
 from projections.schema import migrate
 from projections.topic_ids import describe_topics
