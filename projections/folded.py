@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class LogRecord(Protocol):
-    """A record as it stands in the log (aiokafka's `ConsumerRecord` is one)."""
+    """A record as it stands in the log (as aiokafka parses it, too)."""
 
     offset: int
     timestamp: int

@@ -24,6 +24,7 @@ from projections.dialect import translated_errors
 from projections.folded import Place
 from projections.folds import PROJECTED_TOPICS
 from projections.metrics import ProjectorMetrics
+from projections.parsed_records import as_parsed
 from projections.positions import Position, begin_positions, check_topic_ids, read_positions
 from projections.projector import Batch, Projector
 from projections.tables import ReadModel
@@ -119,6 +120,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             group_instance_id=self._source.member,
             client_id=self._source.instance,
             enable_auto_commit=False,
+            key_deserializer=as_parsed,
             auto_offset_reset="earliest",
             session_timeout_ms=10_000,
             heartbeat_interval_ms=1000,

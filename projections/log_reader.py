@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from domain.errors import DependencyUnavailable
 from projections.folded import LogRecord, Place
+from projections.parsed_records import as_parsed
 from projections.topic_ids import Topic, describe_topics
 
 Records = dict[Place, Sequence[LogRecord]]
@@ -97,6 +98,7 @@ async def open_log(bootstrap: str, topics: Sequence[str]) -> AsyncIterator[LogRe
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         enable_auto_commit=False,
+        key_deserializer=as_parsed,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=4 * 1024 * 1024,
         request_timeout_ms=15_000,
