@@ -78,6 +78,7 @@ async def test_what_is_published_is_offered_listed_and_audited(api: ApiCorner, s
 
 async def test_a_withdrawn_release_is_neither_offered_nor_downloaded(api: ApiCorner, socket: httpx.AsyncClient) -> None:
     await publish(api)
+    api.clock.at_ms += 1000
     await publish(api, image(3))
     newer = await offered(socket)
     assert newer["counter"] == 3
