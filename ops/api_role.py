@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
@@ -16,7 +15,7 @@ from api.server import Certificate, serve
 from domain.errors import DependencyUnavailable, SettingInvalid
 from ops.application import open_application
 from ops.embedded.kafka import kafka_answers
-from ops.embedded.ports import is_open
+from ops.embedded.ports import is_loopback, is_open
 from ops.set_up_code import held_set_up_code
 from ops.settings import Settings, listed
 from ops.wiring import spare_the_collector, stop_on_signals
@@ -91,16 +90,9 @@ def certificate_of(settings: Settings) -> Certificate | None:
         raise SettingInvalid("WATTAWAY_API_TLS_CERTIFICATE, WATTAWAY_API_TLS_KEY: set both or none")
     if chain:
         return Certificate(Path(chain), Path(key))
-    if not _is_loopback(settings.api_host) and not settings.trusted_proxies:
+    if not is_loopback(settings.api_host) and not settings.trusted_proxies:
         log.warning("passwords and tokens go in clear over the network: set a certificate", host=settings.api_host)
     return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def _probe_kafka(settings: Settings) -> str:

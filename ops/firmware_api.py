@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPMessage
-from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Annotated, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import typer
 
 from domain.errors import DependencyUnavailable, SettingInvalid, WattAwayError
+from ops.embedded.ports import is_loopback
 
 TOKEN_VARIABLE = "WATTAWAY_TOKEN"  # noqa: S105 - a name
 _TIMEOUT_S = 60
@@ -49,7 +49,7 @@ class FirmwareApi:
         parts = urlsplit(self._url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingInvalid(f"--api: {url[:100]!r} is no address such as https://wattaway.example.org")
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise SettingInvalid("--api: a token goes over https only, or to this machine")
         # A redirect would take the token along, a proxy would see it.
         without_proxy = [urllib.request.ProxyHandler({})] if parts.scheme == "http" else []
@@ -129,10 +129,3 @@ def _said(error: urllib.error.HTTPError) -> str:
         return str(json.load(error)["detail"])
     except (ValueError, KeyError, TypeError, OSError):
         return f"the API answers {error.code} {error.reason}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -52,7 +52,7 @@ def _check_ports(settings: Settings) -> None:
 
 
 def _ports(settings: Settings) -> Iterator[tuple[str, int, str]]:
-    yield "MQTT_PORT", settings.mqtt_port, LOOPBACK
+    yield "MQTT_PORT", settings.mqtt_port, settings.embedded_mqtt_listen
     yield "EMBEDDED_NATS_PORT", settings.embedded_nats_port, LOOPBACK
     yield "KAFKA_BOOTSTRAP", embedded_kafka_port(settings), LOOPBACK
     yield "EMBEDDED_KAFKA_CONTROLLER_PORT", settings.embedded_kafka_controller_port, LOOPBACK

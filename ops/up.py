@@ -17,6 +17,7 @@ from ops.child import ChildSpec
 from ops.data_dir import disk_shortage, owned, remember_children
 from ops.embedded.kafka import EmbeddedKafka
 from ops.embedded.nats import EmbeddedNats
+from ops.embedded.ports import is_loopback
 from ops.embedded.valkey import EmbeddedValkey
 from ops.figures import Figures, rates, read_figures
 from ops.firmware_fleet import micropython
@@ -76,6 +77,7 @@ def embedded_specs(settings: Settings) -> list[ChildSpec]:
             settings.embedded_nats_port,
             settings.mqtt_tls_certificate,
             settings.mqtt_tls_key,
+            settings.embedded_mqtt_listen,
         ).spec(),
         EmbeddedKafka(settings.data_dir, embedded_kafka_port(settings), settings.embedded_kafka_controller_port).spec(),
     ]
@@ -166,6 +168,12 @@ class _Up:
         self._title = f"WattAway runs in {self._settings.data_dir}"
         for name, url in urls(self._settings).items():
             self._console.print(f"{name:>8}  {url}", highlight=False)
+        listens = self._settings.embedded_mqtt_listen
+        if not is_loopback(listens):
+            in_clear = "" if self._settings.mqtt_tls_certificate else "; tokens go in clear: set a certificate"
+            self._console.print(
+                f" sockets  MQTT on {listens}, port {self._settings.mqtt_port}{in_clear}", highlight=False
+            )
         if self._set_up_code is not None:
             # In the fragment, which browsers send to nobody.
             link = f"{urls(self._settings)['page']}#set-up={self._set_up_code}"

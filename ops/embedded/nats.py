@@ -46,7 +46,7 @@ jetstream {{
   limits {{ default_max_consumers: 20000 }}
 }}
 mqtt {{
-  host: {host}
+  host: "{mqtt_listen}"
   port: {mqtt_port}
   ack_wait: "{ack_wait_s}s"
   max_ack_pending: {max_ack_pending}
@@ -69,7 +69,8 @@ authorization {{
 class EmbeddedNats:
     """Where the broker lives. `mqtt_port` is for devices and the bridge, `client_port` for `device-auth`.
 
-    `certificate` and `key` are PEM files: then the MQTT port speaks TLS alone.
+    `mqtt_listen` is where the former is open, loopback included. `certificate` and `key` are PEM files: then it speaks
+    TLS alone.
     """
 
     data_dir: Path
@@ -77,6 +78,7 @@ class EmbeddedNats:
     client_port: int
     certificate: str = ""
     key: str = ""
+    mqtt_listen: str = LOOPBACK
     max_file_gb: int = 16
 
     @property
@@ -104,6 +106,7 @@ class EmbeddedNats:
             _CONFIGURATION.format(
                 host=LOOPBACK,
                 client_port=self.client_port,
+                mqtt_listen=self.mqtt_listen,
                 mqtt_port=self.mqtt_port,
                 log=self.data_dir.resolve() / "logs" / "nats.log",
                 store=self.home / "jetstream",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis import Redis
 
+from ops.child import Child
 from ops.credentials import bridge_password
 from ops.embedded.kafka import new_cluster_id
-from ops.embedded.nats import mqtt_lets_in
+from ops.embedded.nats import EmbeddedNats, mqtt_lets_in
+from ops.embedded.ports import free_ports, is_open
 from tests.servers import World
 
 
@@ -44,6 +49,20 @@ def test_valkey_answers_on_its_socket_and_starts_again_after_kill_9(embedded_wor
     embedded_world.servers.start("redis")
     with Redis.from_url(url) as client:
         assert client.ping()
+
+
+@pytest.mark.parametrize("listens", ["127.0.0.1", "0.0.0.0", "::"])
+def test_the_mqtt_broker_is_open_to_others_only_if_told_so(tmp_path: Path, listens: str) -> None:
+    mqtt, client = free_ports(2)
+    broker = Child(EmbeddedNats(tmp_path, mqtt, client, mqtt_listen=listens).spec())
+    broker.start()
+    try:
+        # Another address of this machine stands for what others reach.
+        assert is_open(("127.0.0.2", mqtt)) is (listens != "127.0.0.1")
+        assert not is_open(("127.0.0.2", client))
+        assert is_open(("127.0.0.1", mqtt))
+    finally:
+        broker.stop()
 
 
 def test_only_the_right_token_with_the_right_client_id_gets_in(embedded_world: World) -> None:
