@@ -14,6 +14,8 @@ from esp_idf_defs import PartitionTable
 from typer.testing import CliRunner, Result
 
 from domain.errors import SettingInvalid
+from domain.firmware_image import ImageHead, decode_image
+from domain.firmware_keys import private_pem, read_public_keys, signer_of
 from ops.cli import app
 from tests.firmware.micropython import FIRMWARE
 from tests.firmware.micropython_bin import micropython_bin
@@ -52,6 +54,18 @@ def test_the_same_input_gives_the_same_bytes_and_replaces_the_build_before(tmp_p
     (tmp_path / "build" / "app" / "stale.mpy").touch()
     assert built(tmp_path, "--version", "2.0.0", "--counter", "7").exit_code == 0
     assert content(tmp_path / "build") == before
+
+
+def test_a_build_is_signed_as_it_stands_and_sockets_of_its_key_take_it(tmp_path: Path) -> None:
+    assert built(tmp_path, "--version", "2.0.0", "--counter", "7").exit_code == 0
+    (tmp_path / "private.pem").write_bytes(private_pem(key(0)))
+    words = ["sign", tmp_path / "build", "--key", tmp_path / "private.pem", "-o", tmp_path / "out.wafw"]
+    signed = CliRunner().invoke(app, ["firmware", *map(str, words)])
+    assert signed.exit_code == 0, signed.exception
+    found = decode_image((tmp_path / "out.wafw").read_bytes())
+    assert found.head == ImageHead("pulse-bl0937", "2.0.0", 7)
+    assert found.files == content(tmp_path / "build" / "app")
+    assert signer_of(found.signed, found.signature, read_public_keys((tmp_path / "key.pem").read_bytes()))
 
 
 def test_a_build_holds_all_that_an_update_brings_and_all_that_is_flashed(tmp_path: Path) -> None:
