@@ -21,7 +21,7 @@ from tests.firmware.signed_images import BOARD, image, modulus, offer
 
 @contextmanager
 def broker(tls: ssl.SSLContext) -> Iterator[tuple[int, list[bytes]]]:
-    """A server that takes one login; its port, and what it heard."""
+    """A server that takes one login and one message; its port, and the login."""
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -30,6 +30,10 @@ def broker(tls: ssl.SSLContext) -> Iterator[tuple[int, list[bytes]]]:
                 stream.settimeout(5)
                 heard.append(stream.recv(1000))
                 stream.sendall(b"\x20\x02\x00\x00")
+                said = stream.recv(1000)
+                # The packet's id stands behind its topic. Source: MQTT 3.1.1, 3.3.2 and 3.4.
+                at = 4 + int.from_bytes(said[2:4], "big")
+                stream.sendall(b"\x40\x02" + said[at : at + 2])
                 stream.recv(1000)
 
         thread = threading.Thread(target=answer)
