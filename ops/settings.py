@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     )
     embedded_mqtt_listen: Literal["127.0.0.1", "0.0.0.0", "::"] = Field(  # noqa: S104
         "127.0.0.1",
-        description="Where the embedded MQTT broker lets sockets in; beyond loopback (`0.0.0.0` or `::`) if you say so.",
+        description="Where the embedded MQTT broker lets sockets in; beyond loopback (`0.0.0.0`, `::`) if you say so.",
     )
     embedded_nats_port: int = Field(
         24222, ge=1, le=65535, description="The embedded NATS's own port, over which it asks who may connect."
