@@ -13,6 +13,7 @@ from selenium.webdriver.chrome.service import Service
 from tests.contract.api.conftest import api as api
 from tests.contract.api.conftest import application as application
 from tests.contract.api.conftest import empty_api as empty_api
+from tests.contract.api.conftest import firmware_keys as firmware_keys
 from tests.contract.api.conftest import hasher as hasher
 from tests.contract.api.conftest import protection as protection
 from tests.servers import World
