@@ -12,19 +12,7 @@ import typer
 from rich.console import Console
 
 from domain.errors import SettingInvalid, WattAwayError
-from ops import (  # noqa: F401 - they add their commands
-    firmware_build,
-    firmware_flash,
-    firmware_new_key,
-    firmware_provision,
-    firmware_publish,
-    firmware_releases,
-    firmware_sign,
-    firmware_sim,
-    firmware_verify,
-    firmware_withdraw,
-)
-from ops.firmware_cli import firmware as firmware_commands
+from ops.firmware.commands import firmware as firmware_commands
 from ops.logs import configure_logging
 from ops.secret_file import secret_in
 from ops.settings import Settings, load_settings

@@ -20,7 +20,7 @@ from ops.embedded.nats import EmbeddedNats
 from ops.embedded.ports import is_loopback
 from ops.embedded.valkey import EmbeddedValkey
 from ops.figures import Figures, rates, read_figures
-from ops.firmware_fleet import micropython
+from ops.firmware.fleet import micropython
 from ops.first_user import is_set_up
 from ops.logs import configure_logging
 from ops.preflight import check_embedded, embedded_kafka_port, fetch_kafka

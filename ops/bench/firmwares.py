@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from ops.bench.load import stored_readings
 from ops.bench.ways import Way
-from ops.firmware_fleet import FirmwareFleet, FirmwareFleetPlan
-from ops.firmware_sim_run import prepare
+from ops.firmware.fleet import FirmwareFleet, FirmwareFleetPlan
+from ops.firmware.sim_run import prepare
 from ops.status import devices_online
 
 _ONLINE_WITHIN_S = 120.0

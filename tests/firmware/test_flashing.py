@@ -17,14 +17,14 @@ from esp32_mock_bootloader import mock_bootloader
 from typer.testing import CliRunner, Result
 
 from domain.errors import SettingInvalid
-from ops import esptool
 from ops.cli import app
-from ops.esptool import FlashingFailed
-from ops.firmware_building import build
-from ops.firmware_files import Release
-from ops.firmware_partitions import partition
-from ops.improv_line import ImprovLine
-from ops.serial_ports import open_port
+from ops.firmware import esptool
+from ops.firmware.building import build
+from ops.firmware.esptool import FlashingFailed
+from ops.firmware.files import Release
+from ops.firmware.improv_line import ImprovLine
+from ops.firmware.partitions import partition
+from ops.firmware.serial_ports import open_port
 from tests.firmware.flashed_board import FlashedBoard
 from tests.firmware.micropython_bin import micropython_bin
 from tests.firmware.signed_images import key, modulus

@@ -16,11 +16,11 @@ from typer.testing import CliRunner, Result
 from domain.errors import SettingInvalid
 from firmware_mpy import improv
 from ops.cli import app
-from ops.firmware_files import Release, application_files, file_system, flashed_files
-from ops.firmware_partitions import table_bytes
-from ops.improv_line import ImprovLine, SocketRefuses, SocketSilent
-from ops.provisioning import SetUp, set_up
-from ops.serial_ports import PortUnusable, open_port
+from ops.firmware.files import Release, application_files, file_system, flashed_files
+from ops.firmware.improv_line import ImprovLine, SocketRefuses, SocketSilent
+from ops.firmware.partitions import table_bytes
+from ops.firmware.provisioning import SetUp, set_up
+from ops.firmware.serial_ports import PortUnusable, open_port
 from tests.firmware.authority import Authority
 from tests.firmware.flashed_board import FlashedBoard
 from tests.firmware.micropython import FIRMWARE

@@ -19,9 +19,9 @@ from domain.firmware_image import ImageHead, decode_image
 from domain.firmware_keys import read_private_key, signer_of
 from ops.application import open_application
 from ops.cli import app
-from ops.firmware_api import ApiRefused, FirmwareApi
-from ops.firmware_build_dir import read_build
-from ops.firmware_sign import signed_image
+from ops.firmware.api import ApiRefused, FirmwareApi
+from ops.firmware.build_dir import read_build
+from ops.firmware.sign import signed_image
 from ops.wiring import firmware_keys, migrate
 from tests.servers import settings_from
 from tests.unit.lifecycle_parts import cause

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from domain.errors import SettingInvalid
-from ops import firmware_fleet
-from ops.firmware_fleet import FirmwareFleet, FirmwareFleetPlan, Servers, furnish, micropython
+from ops.firmware import fleet
+from ops.firmware.fleet import FirmwareFleet, FirmwareFleetPlan, Servers, furnish, micropython
 from tests.waiting import until
 
 SERVERS = Servers("mqtt://127.0.0.1:1883", "http://127.0.0.1:8080")
@@ -52,11 +52,11 @@ async def test_a_stop_leaves_no_process_whatever_the_socket_is_doing(
     body: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A program in the place of the firmware: the first one is at its start for ever, the other restarts at once."""
-    monkeypatch.setattr(firmware_fleet, "_STARTED_AFTER_S", 60)
+    monkeypatch.setattr(fleet, "_STARTED_AFTER_S", 60)
     program = tmp_path / "micropython"
     program.write_text(f"#!/bin/sh\ncd {tmp_path}; echo $$ >>pids; {body}\n")
     program.chmod(0o700)
-    monkeypatch.setattr(firmware_fleet, "micropython", lambda: program)
+    monkeypatch.setattr(fleet, "micropython", lambda: program)
     pids = tmp_path / "pids"
     for _ in range(3):
         pids.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-from ops.firmware_fleet import FirmwareFleet, FirmwareFleetPlan, Servers, furnish
+from ops.firmware.fleet import FirmwareFleet, FirmwareFleetPlan, Servers, furnish
 from tests.contract.chain.test_history import ended
 from tests.full_chain import FullChain, ask, eventually
 

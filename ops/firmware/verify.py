@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 
 from domain.errors import SettingInvalid
-from ops.esptool import BAUD, verify_flash
-from ops.firmware_cli import firmware, firmware_tools
-from ops.firmware_flash import Baud, Build, Port
+from ops.firmware.cli import firmware, firmware_tools
+from ops.firmware.esptool import BAUD, verify_flash
+from ops.firmware.flash import Baud, Build, Port
 
 
 @firmware.command(epilog="Example:  wattaway firmware verify build --port /dev/ttyUSB0")
 def verify(folder: Build, port: Port = None, baud: Baud = BAUD) -> None:
     """Compare a board's flash with a build: boot loader, partition table, MicroPython and files."""
     with firmware_tools():
-        from ops.serial_ports import chosen_port
+        from ops.firmware.serial_ports import chosen_port
     verify_flash(chosen_port(port), built_parts(folder), baud=baud)
 
 

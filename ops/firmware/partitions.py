@@ -10,7 +10,7 @@ from functools import cache
 
 from esp_idf_defs import PartitionTable
 
-from ops.firmware_fleet import FIRMWARE
+from ops.firmware.fleet import FIRMWARE
 
 BOOTLOADER_AT = 0x1000
 """Source: esptool documentation, "Flash layout" of the ESP32."""

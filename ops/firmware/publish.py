@@ -9,8 +9,8 @@ import typer
 
 from domain.errors import ImageRejected, SettingInvalid
 from domain.firmware_image import decode_image
-from ops.firmware_api import ApiUrl, TokenFile, firmware_api
-from ops.firmware_cli import firmware
+from ops.firmware.api import ApiUrl, TokenFile, firmware_api
+from ops.firmware.cli import firmware
 
 
 @firmware.command(

@@ -10,7 +10,7 @@ import structlog
 from rich.console import Console
 
 from domain.errors import SettingInvalid
-from ops.firmware_fleet import FirmwareFleet, FirmwareFleetPlan, Servers, furnish, micropython
+from ops.firmware.fleet import FirmwareFleet, FirmwareFleetPlan, Servers, furnish, micropython
 from ops.registering import registration
 from ops.settings import Settings
 

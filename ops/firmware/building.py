@@ -20,11 +20,11 @@ from domain.errors import SettingInvalid
 from firmware_mpy.board import BadBoard, read_board
 from firmware_mpy.firmware_image import ENTRY_SIZE, FILES_MAX, SIGNED_SIZE
 from firmware_mpy.rsa_verify import SIGNATURE_SIZE
-from ops.esptool import merge
-from ops.firmware_files import Release, application_files, file_system, flashed_files
-from ops.firmware_fleet import FIRMWARE
-from ops.firmware_partitions import BOOTLOADER_AT, TABLE_AT, partition, table_bytes
-from ops.micropython_build import MicroPythonBuild, read_micropython
+from ops.firmware.esptool import merge
+from ops.firmware.files import Release, application_files, file_system, flashed_files
+from ops.firmware.fleet import FIRMWARE
+from ops.firmware.micropython_build import MicroPythonBuild, read_micropython
+from ops.firmware.partitions import BOOTLOADER_AT, TABLE_AT, partition, table_bytes
 
 IMAGE_FILE, BUILD_FILE = "firmware.bin", "build.json"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")

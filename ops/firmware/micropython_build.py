@@ -16,7 +16,7 @@ from esp_idf_defs.image_metadata import ChipId, ImageFlashSize
 from esp_idf_defs.partitions import InputError
 
 from domain.errors import SettingInvalid
-from ops.firmware_partitions import BOOTLOADER_AT, TABLE_AT, partition
+from ops.firmware.partitions import BOOTLOADER_AT, TABLE_AT, partition
 
 BYTECODE = (6, 3)
 RELEASE = (1, 28)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ops.firmware_cli import firmware
+from ops.firmware.cli import firmware
 from ops.logs import configure_logging
 from ops.settings import load_settings
 
@@ -25,8 +25,8 @@ def sim(
     ] = None,
 ) -> None:
     """Run N sockets with the real firmware against the configured servers, until SIGTERM or Ctrl-C."""
-    from ops.firmware_fleet import FirmwareFleetPlan
-    from ops.firmware_sim_run import ROLE, run_firmware_fleet
+    from ops.firmware.fleet import FirmwareFleetPlan
+    from ops.firmware.sim_run import ROLE, run_firmware_fleet
 
     settings = load_settings(**({} if data_dir is None else {"data_dir": data_dir}))
     configure_logging(settings.log_format, settings.log_level, ROLE)

@@ -13,7 +13,7 @@ import serial
 
 from domain.errors import WattAwayError
 from firmware_mpy import improv
-from ops.serial_ports import PortUnusable, unusable
+from ops.firmware.serial_ports import PortUnusable, unusable
 
 ANSWER_WITHIN_S = 3.0
 JOIN_WITHIN_S = 30.0

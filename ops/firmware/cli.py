@@ -1,6 +1,6 @@
 """The group `wattaway firmware`: everything about the sockets' own software. A command stands in a file of its own.
 
-Such a file says `@firmware.command(…)`, and `ops/cli.py` imports it.
+Such a file says `@firmware.command(…)`, and `commands.py` imports it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import typer
 
 from domain.errors import SettingInvalid
 from domain.firmware_keys import fingerprint, modulus, new_private_key, private_pem, public_pem
-from ops.firmware_cli import firmware
+from ops.firmware.cli import firmware
 
 
 @firmware.command("new-key", epilog="Example:  wattaway firmware new-key keys/fleet.pem")

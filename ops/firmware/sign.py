@@ -11,8 +11,8 @@ import typer
 from domain.errors import ImageRejected, InvalidInput, SettingInvalid
 from domain.firmware_image import encode_image
 from domain.firmware_keys import fingerprint, read_private_key, sign
-from ops.firmware_build_dir import Build, read_build
-from ops.firmware_cli import firmware
+from ops.firmware.build_dir import Build, read_build
+from ops.firmware.cli import firmware
 
 
 @firmware.command(

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from domain.errors import SettingInvalid
-from ops.esptool import BAUD, write_flash
-from ops.firmware_cli import firmware, firmware_tools
+from ops.firmware.cli import firmware, firmware_tools
+from ops.firmware.esptool import BAUD, write_flash
 
 Build = Annotated[Path, typer.Argument(metavar="DIR", help="What `wattaway firmware build` has made.")]
 Port = Annotated[
@@ -41,5 +41,5 @@ def flash(
 ) -> None:
     """Write a build into a board. Its set-up, its counters and readings stay unless --erase-all is said."""
     with firmware_tools():
-        from ops.serial_ports import chosen_port
+        from ops.firmware.serial_ports import chosen_port
     write_flash(chosen_port(port), built_image(folder), baud=baud, erase_all=erase_all)

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ops.firmware_api import ApiUrl, TokenFile, firmware_api
-from ops.firmware_cli import firmware
+from ops.firmware.api import ApiUrl, TokenFile, firmware_api
+from ops.firmware.cli import firmware
 
 _SHOWN = ("board", "version", "counter", "size", "sha256", "published_at", "published_by", "withdrawn_at", "notes")
 

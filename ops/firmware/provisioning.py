@@ -11,8 +11,8 @@ from cryptography.x509 import load_pem_x509_certificates
 from domain.errors import SettingInvalid
 from firmware_mpy.access import BadAccess, http_server, mqtt_server, server_members, wifi_members
 from firmware_mpy.improv import AUTHORIZATION_REQUIRED, BadFrame, pack_strings
-from ops.improv_line import ImprovLine, SocketSilent
-from ops.serial_ports import open_port
+from ops.firmware.improv_line import ImprovLine, SocketSilent
+from ops.firmware.serial_ports import open_port
 
 BAUD = 115_200
 """Source: MicroPython documentation, "Quick reference for the ESP32"."""

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from domain.lifecycle.firmware import MOST_COUNTER
-from ops.firmware_api import ApiUrl, TokenFile, firmware_api
-from ops.firmware_cli import firmware
+from ops.firmware.api import ApiUrl, TokenFile, firmware_api
+from ops.firmware.cli import firmware
 
 
 @firmware.command(epilog="Example:  wattaway firmware withdraw uart-cse7766 3 --reason 'some sockets report no power'")

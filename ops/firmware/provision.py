@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from domain.errors import SettingInvalid
-from ops.firmware_cli import firmware, firmware_tools
-from ops.firmware_flash import Port
+from ops.firmware.cli import firmware, firmware_tools
+from ops.firmware.flash import Port
 from ops.secret_file import secret_in
 
 _STDIN = Path("-")
@@ -42,8 +42,8 @@ def provision(
     if (server is None) != (device_id is None) or (server is None and (https or ca or token_file)):
         raise SettingInvalid("--server and --device-id belong together, and the other servers' options to them")
     with firmware_tools():
-        from ops import provisioning
-        from ops.serial_ports import chosen_port
+        from ops.firmware import provisioning
+        from ops.firmware.serial_ports import chosen_port
 
     chosen = chosen_port(port)
     authority = provisioning.authority_in(ca) if ca else b""
