@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import SettingInvalid
-from ops.firmware import fleet
+from ops.firmware import fleet as firmware_fleet
 from ops.firmware.fleet import FirmwareFleet, FirmwareFleetPlan, Servers, furnish, micropython
 from tests.waiting import until
 
@@ -52,11 +52,11 @@ async def test_a_stop_leaves_no_process_whatever_the_socket_is_doing(
     body: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A program in the place of the firmware: the first one is at its start for ever, the other restarts at once."""
-    monkeypatch.setattr(fleet, "_STARTED_AFTER_S", 60)
+    monkeypatch.setattr(firmware_fleet, "_STARTED_AFTER_S", 60)
     program = tmp_path / "micropython"
     program.write_text(f"#!/bin/sh\ncd {tmp_path}; echo $$ >>pids; {body}\n")
     program.chmod(0o700)
-    monkeypatch.setattr(fleet, "micropython", lambda: program)
+    monkeypatch.setattr(firmware_fleet, "micropython", lambda: program)
     pids = tmp_path / "pids"
     for _ in range(3):
         pids.unlink(missing_ok=True)
