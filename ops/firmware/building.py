@@ -16,7 +16,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from domain.errors import SettingInvalid
+from domain.errors import ImageRejected, SettingInvalid
+from domain.lifecycle.firmware import MOST_COUNTER, version_order
 from firmware_mpy.board import BadBoard, read_board
 from firmware_mpy.firmware_image import ENTRY_SIZE, FILES_MAX, SIGNED_SIZE
 from firmware_mpy.rsa_verify import SIGNATURE_SIZE
@@ -28,8 +29,7 @@ from ops.firmware.partitions import BOOTLOADER_AT, TABLE_AT, partition, table_by
 
 IMAGE_FILE, BUILD_FILE = "firmware.bin", "build.json"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
-_VERSION_MAX, _BOARD_MAX = 24, 32
-_COUNTER_MAX = (1 << 31) - 1
+_BOARD_MAX = 32
 _EXPONENT = 65537
 
 
@@ -120,10 +120,12 @@ def _board(named: str) -> tuple[str, bytes]:
 
 
 def _check_release(release: Release) -> None:
-    if not _NAME.fullmatch(release.version) or len(release.version) > _VERSION_MAX:
-        raise SettingInvalid(f"--version: 1 to {_VERSION_MAX} letters, digits, '.', '_' and '-'")
-    if not 0 < release.counter <= _COUNTER_MAX:
-        raise SettingInvalid(f"--counter: 1 to {_COUNTER_MAX}")
+    try:
+        version_order(release.version)
+    except ImageRejected as error:
+        raise SettingInvalid(f"--version: {error.detail}") from error
+    if not 0 < release.counter <= MOST_COUNTER:
+        raise SettingInvalid(f"--counter: 1 to {MOST_COUNTER}")
 
 
 def _image_bytes(application: Mapping[str, bytes]) -> int:

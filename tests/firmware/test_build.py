@@ -159,8 +159,9 @@ def test_a_board_that_the_firmware_would_not_take_is_refused(tmp_path: Path) -> 
 
 def test_a_release_that_no_image_can_name_is_refused(tmp_path: Path) -> None:
     assert "--version" in refusal(built(tmp_path, "--version", "1.0 beta"))
-    assert "--version" in refusal(built(tmp_path, "--version", "1" * 25))
+    assert "--version" in refusal(built(tmp_path, "--version", "1.0.0-rc1"))
     assert "--counter" in refusal(built(tmp_path, "--counter", "0"))
+    assert "--counter" in refusal(built(tmp_path, "--counter", str(2**30)))
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
