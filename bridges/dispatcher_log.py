@@ -286,14 +286,18 @@ async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
 async def end_consumer(consumer: Any) -> None:
     """Stop a consumer, and break off what does not end in time.
 
-    In a task of its own: aiokafka's `stop` may let out a cancellation that it meant for its own fetches.
+    In a task of its own: aiokafka's `stop` may let out a cancellation that it meant for its own fetches, and then its
+    connections stay open.
     """
     stopping = asyncio.ensure_future(consumer.stop())
     await asyncio.wait({stopping}, timeout=_CLOSE_WITHIN_S)
-    if stopping.done():
-        if not stopping.cancelled() and (error := stopping.exception()) is not None:
+    if stopping.done() and not stopping.cancelled():
+        if (error := stopping.exception()) is not None:
             log.info("consumer did not stop in order", detail=str(error) or type(error).__name__)
         return
     stopping.cancel()
+    fetches = [] if consumer._fetcher is None else list(consumer._fetcher._pending_tasks)
+    for fetch in fetches:
+        fetch.cancel()
     closing = asyncio.ensure_future(consumer._client.close())
-    await asyncio.wait({stopping, closing}, timeout=_CLOSE_WITHIN_S)
+    await asyncio.wait({stopping, closing, *fetches}, timeout=_CLOSE_WITHIN_S)
