@@ -107,14 +107,14 @@ class Access:
         return bool(self.admins)
 
     def device_ids_of(self, user_id: str) -> list[str]:
-        """The devices this user may see, in order."""
+        """The devices in use that this user may see, in order."""
         user = self.users.get(user_id)
         if user is None:
             return []
         seen = set(user.shared_device_ids)
         for tenant_id in user.tenant_ids:
             seen |= self.tenants[tenant_id].device_ids
-        return sorted(seen)
+        return sorted(device_id for device_id in seen if self.devices[device_id].commissioned)
 
     def apply(self, event: Any) -> None:
         """Take the next event of the log; those of commands and denials change nothing here."""

@@ -194,6 +194,7 @@ async def test_a_dangerous_deed_asks_for_the_password_and_then_goes_on(screen: S
     await screen.fill("Take it out of use", typed="kettle")
     await screen.fill("Continue", password=kettle.owner.password)
     await screen.until("document.querySelectorAll('#sockets li').length === 0")
+    assert (await kettle.get("devices"))["items"] == [], "no refresh brings it back"
     assert not kettle.services.deciding.access.devices["kettle"].commissioned
 
 
