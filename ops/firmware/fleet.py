@@ -32,8 +32,8 @@ from ops.simulator.appliances import APPLIANCES, TimeOfDay
 log = structlog.get_logger()
 
 FIRMWARE = Path(__file__).parents[2] / "firmware_mpy"
-HEAP_KIB = 320
-"""Twice a board's: the objects of the 64-bit port are twice as large, and the source is compiled while it runs."""
+HEAP_KIB = 416
+"""More than a board's: objects of the 64-bit port are twice as large, and the source is compiled while it runs."""
 RESTARTED_EXIT_CODE = 75
 _TETHER = Path(__file__).parents[1] / "tether.py"
 _PHASES = 400
