@@ -37,7 +37,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def town() -> Town:
     town, chance = Town(), random.Random(7)
-    for _ in range(300):
+    for _ in range(600):
         town.happen(chance.randrange(31), chance.randrange(31), chance.randrange(31))
     return town
 

@@ -101,6 +101,7 @@ async def answer(client: MqttClient, heard: list[Message], device_id: str, **ord
     return {key: value for key, value in answers()[0].items() if key not in ("command", "at")}
 
 
+@pytest.mark.long_on_stack
 async def test_three_failed_starts_end_in_safe_mode_that_only_obeys_and_updates(world: World, folder: Path) -> None:
     device_id = world.device_id("safe")
     token = world.servers.admit([device_id])[device_id]

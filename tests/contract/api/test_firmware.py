@@ -16,6 +16,8 @@ from domain.firmware_keys import TrustedKey, public_pem, read_public_keys
 from tests.contract.api.corner import ApiCorner
 from tests.firmware.signed_images import BOARD, image, key
 
+# What depends on the database is tested on both in tests/contract/test_image_store.py.
+pytestmark = pytest.mark.long_on_stack
 OCTETS = {"Content-Type": "application/octet-stream"}
 IMAGE = image(2, files={"main.py": b"", "big.bin": bytes(range(256)) * 900})
 SHA256 = hashlib.sha256(IMAGE).hexdigest()
