@@ -265,11 +265,18 @@ async def _end(consumer: Any) -> None:
             log.info("log consumer did not stop in order", detail=str(error) or type(error).__name__)
         return
     stopping.cancel()
-    fetches = [] if consumer._fetcher is None else list(consumer._fetcher._pending_tasks)
-    for fetch in fetches:
-        fetch.cancel()
+    left = [task for task in _tasks_of(consumer) if task.cancel()]
+    await asyncio.wait({stopping, *left}, timeout=_CLOSE_WITHIN_S)
     closing = asyncio.ensure_future(consumer._client.close())
-    await asyncio.wait({stopping, closing, *fetches}, timeout=_CLOSE_WITHIN_S)
+    await asyncio.wait({closing}, timeout=_CLOSE_WITHIN_S)
+
+
+def _tasks_of(consumer: Any) -> list[asyncio.Task[Any]]:
+    """What aiokafka runs for it. A heartbeat that went on would keep the partitions of who has left."""
+    names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+    own = [getattr(consumer._coordinator, name, None) for name in names]
+    fetches = [] if consumer._fetcher is None else consumer._fetcher._pending_tasks
+    return [*(task for task in own if task is not None), *fetches]
 
 
 async def _undisturbed(work: Awaitable[object]) -> None:
