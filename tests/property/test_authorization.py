@@ -186,7 +186,7 @@ class Authorization(RuleBasedStateMachine):
                     allowed = role in roles or permission in permissions
                     hidden = role is None and permission is None
                     assert _answer(require_device, self.access, asker, action, device) == _expected(allowed, hidden)
-                seen |= {device} if role or permission else set()
+                seen |= {device} if (role or permission) and self.real[device].commissioned else set()
             assert self.access.device_ids_of(user) == sorted(seen)
             for tenant in {one for one in self.real if isinstance(self.real[one], Tenant)}:
                 role = self.roles.get((tenant, user))
