@@ -32,6 +32,7 @@ def test_no_step_of_the_projector_is_left_out() -> None:
     assert sorted(re.findall(r'_on_step\("([a-z ]+)"\)', sources)) == sorted(STEPS)
 
 
+@pytest.mark.long_on_stack
 def test_every_reading_counts_once_when_the_projector_is_killed_between_any_two_steps(chain: Chain) -> None:
     chain.start("relay")
     chain.kill9("projector")
