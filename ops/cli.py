@@ -75,7 +75,7 @@ def run(
     data_dir: DataDir = None,
 ) -> None:
     """Run one role against the configured servers, until SIGTERM or Ctrl-C."""
-    from ops.wiring import ROLES
+    from ops.run_role import ROLES
 
     if role not in ROLES:
         raise typer.BadParameter(f"{role!r} is not one of {', '.join(sorted(ROLES))}", param_hint="ROLE")
@@ -168,7 +168,7 @@ def rebuild(data_dir: DataDir = None) -> None:
     """Fold the whole log into fresh tables and swap them in; the projector may go on meanwhile."""
     from rich.progress import Progress
 
-    from ops.wiring import rebuild as rebuild_read_models
+    from ops.read_models import rebuild_read_models
 
     found = _logging("rebuild", data_dir)
     with Progress(console=out, transient=True) as progress:
@@ -180,7 +180,7 @@ def rebuild(data_dir: DataDir = None) -> None:
 @app.command(epilog="Example:  wattaway verify || echo 'the read models differ from the log'")
 def verify(data_dir: DataDir = None) -> None:
     """Compare the log with the read models; names the first difference and exits 1 on any."""
-    from ops.wiring import verify as verify_read_models
+    from ops.read_models import verify_read_models
 
     found = verify_read_models(_logging("verify", data_dir))
     out.print(str(found), style="green" if found.ok else "bold red", soft_wrap=True, highlight=False, markup=False)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from ops.read_models import verify_read_models
 from ops.settings import Settings
 from ops.status import projection_lag
 from ops.supervisor import Supervisor
-from ops.wiring import verify
 
 _CAUGHT_UP_WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.25
@@ -28,7 +28,7 @@ async def finish(settings: Settings, supervisor: Supervisor, fleets: Sequence[st
     caught_up = await _caught_up(settings)
     if not caught_up:
         console.print(f"[red]the read models are not at the log's end after {_CAUGHT_UP_WITHIN_S:g} s[/red]")
-    result = await asyncio.to_thread(verify, settings)
+    result = await asyncio.to_thread(verify_read_models, settings)
     console.print(str(result), style="green" if result.ok else "bold red", soft_wrap=True, highlight=False)
     restarts = {name: child.restarts for name, child in supervisor.children.items() if child.restarts}
     if restarts:

@@ -16,7 +16,7 @@ from domain.clock import SystemClock
 from domain.errors import SettingInvalid
 from domain.firmware_image import MOST_IMAGE_BYTES
 from domain.ports import ImageStore
-from ops.wiring import _event_lineage, event_engines, migrate
+from ops.wiring import event_engines, event_lineage, migrate
 from tests.contract.conftest import EventCorner
 
 BIGGEST = random.Random(7).randbytes(MOST_IMAGE_BYTES)
@@ -64,7 +64,7 @@ def test_whoever_stores_it_again_or_at_the_same_time_stores_it_once(images: Imag
 
 
 def test_an_event_store_of_before_gets_the_table_and_keeps_its_events(event_corner: EventCorner) -> None:
-    lineage = _event_lineage()
+    lineage = event_lineage()
     writing, reading = event_engines(event_corner.settings)
     with writing.begin() as connection:
         connection.execute(text("INSERT INTO tracking VALUES ('before', 7)"))

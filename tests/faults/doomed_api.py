@@ -10,8 +10,8 @@ from api.deciding import Deciding
 from domain.lifecycle.entity import Entity
 from domain.lifecycle.lifecycle import Lifecycle
 from ops.logs import configure_logging
+from ops.run_role import run_api
 from ops.settings import load_settings
-from ops.wiring import run_api
 from tests.faults.doomed_projector import Doom
 
 STEPS = ("to be stored", "stored", "to be answered")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from ops.logs import configure_logging
+from ops.run_role import run_dispatcher
 from ops.settings import load_settings
-from ops.wiring import run_dispatcher
 from tests.faults.doomed_projector import Doom
 
 

@@ -7,8 +7,8 @@ import signal
 import sys
 
 from ops.logs import configure_logging
+from ops.run_role import run_projector
 from ops.settings import load_settings
-from ops.wiring import run_projector
 
 
 class Doom:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, create_engine, select
 
 from domain.errors import EventRejected
 from domain.events import DEAD_LETTERS_TOPIC, READINGS_TOPIC, REPORTS_TOPIC, DeadLettered, Event, ReadingRecorded
-from ops.wiring import verify
+from ops.read_models import verify_read_models
 from projections.tables import read_model
 from tests.faults.fleet import ReadingId
 from tests.log_reader import read_log
@@ -39,7 +39,7 @@ def judge_read_models(world: World) -> None:
     """Once the projector has caught up, the read models hold each reading of the log once, and equal a rebuild."""
     wait_until_projected(world)
     assert_held_once(world, set(logged_ids(world)))
-    verdict = verify(world.settings)
+    verdict = verify_read_models(world.settings)
     assert verdict.ok, str(verdict)
     assert verdict.lag_records == 0, str(verdict)
 
