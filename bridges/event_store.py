@@ -18,6 +18,7 @@ from eventsourcing.persistence import (
     InfrastructureFactory,
     Notification,
     ProcessRecorder,
+    RecordConflictError,
     StoredEvent,
     Subscription,
     Tracking,
@@ -29,7 +30,7 @@ from sqlalchemy import Connection, Engine, Table, func, insert, select, update
 from bridges.event_store_errors import library_errors
 from bridges.event_store_tables import event_sequence, snapshots, stored_events, tracking
 from bridges.event_subscription import EventSubscription
-from domain.ports import Beside
+from domain.ports import AsOf, Beside
 
 Recorded = Callable[[int], None]
 
@@ -152,12 +153,28 @@ class SqlApplicationRecorder(SqlAggregateRecorder, ApplicationRecorder):
         return list(self._record(stored_events, **kwargs))
 
     def _insert(
-        self, connection: Connection, events: Sequence[StoredEvent], *, beside: Sequence[Beside] = (), **_: Any
+        self,
+        connection: Connection,
+        events: Sequence[StoredEvent],
+        *,
+        beside: Sequence[Beside] = (),
+        as_of: AsOf | None = None,
+        **_: Any,
     ) -> range:
         ids = super()._insert(connection, events)
+        if as_of is not None and ids:
+            self._check(connection, as_of, ids.start)
         for change in beside:
             change(connection)
         return ids
+
+    def _check(self, connection: Connection, as_of: AsOf, own_start: int) -> None:
+        # Our ids are taken, so nobody can add to what stands below them.
+        column = self._table.c
+        between = column.notification_id.between(as_of.position + 1, own_start - 1)
+        since = select(column.topic).where(between, column.topic.in_(as_of.topics)).limit(1)
+        if (topic := connection.execute(since).scalar()) is not None:
+            raise RecordConflictError(f"{topic} was decided meanwhile")
 
     def select_notifications(
         self,

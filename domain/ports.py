@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from domain.events import Record
 
 Beside = Callable[[Any], None]
 """What else a decision's transaction does: the event store calls it with its transaction, before the commit."""
+
+
+class AsOf(NamedTuple):
+    """What a decision is based on beyond the aggregates that it changes: it counts only if nothing has changed that.
+
+    Args:
+        position: the notification id up to which the log was known.
+        topics: of the events that must not stand behind it.
+    """
+
+    position: int
+    topics: tuple[str, ...]
 
 
 class EventLog(Protocol):

@@ -24,7 +24,7 @@ from domain.lifecycle.entity import Entity
 from domain.lifecycle.mapping import PlainJsonMapper
 from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.users import User
-from domain.ports import Beside
+from domain.ports import AsOf, Beside
 
 E = TypeVar("E", bound=Entity)
 R = TypeVar("R")
@@ -84,18 +84,24 @@ class Lifecycle(Application[UUID]):
             raise Missing(f"unknown-{kind.__name__.lower()}", f"no such {kind.__name__.lower()}")
         return found
 
-    def store(self, *aggregates: Entity, beside: Sequence[Beside] = ()) -> int:
+    def as_of_now(self, *event_classes: Any) -> AsOf:
+        """For `store`: none of these events may have been decided between now and then. Ask before you load."""
+        topics = tuple(event_class.TOPIC for event_class in event_classes)
+        return AsOf(self.recorder.max_notification_id() or 0, topics)
+
+    def store(self, *aggregates: Entity, beside: Sequence[Beside] = (), as_of: AsOf | None = None) -> int:
         """Store what these have decided, all or nothing; the newest notification id (0: nothing was decided).
 
         Args:
             beside: what is done in the same transaction.
+            as_of: what must not have been decided meanwhile.
         Raises:
-            RecordConflictError: one of them was changed meanwhile, or exists already.
+            RecordConflictError: one of them was changed meanwhile, or exists already, or `as_of` no longer holds.
             DependencyUnavailable: the database is out of reach.
             Whatever `beside` raises: then nothing is stored.
         """
         try:
-            recordings = self.save(*aggregates, beside=beside)
+            recordings = self.save(*aggregates, beside=beside, as_of=as_of)
         except (OperationalError, InterfaceError) as error:
             raise DependencyUnavailable("database", str(error)) from error
         return max((recording.notification.id for recording in recordings), default=0)

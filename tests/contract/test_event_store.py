@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from eventsourcing.persistence import OperationalError
+from eventsourcing.persistence import OperationalError, RecordConflictError, StoredEvent
 from eventsourcing.tests import persistence as library
 from eventsourcing.utils import Environment, get_topic
 
@@ -22,6 +23,7 @@ from bridges.event_store import (
 )
 from bridges.event_store_tables import VERSION_TABLE, metadata
 from domain.errors import DependencyUnavailable, SettingInvalid
+from domain.ports import AsOf
 from ops.wiring import event_engines
 from projections.dialect import read_engine, write_engine
 from tests.contract.conftest import EventCorner
@@ -168,6 +170,22 @@ class TestFactoryOnSQLite(_OnSQLite, _Factory, library.InfrastructureFactoryTest
 
 @pytest.mark.stack
 class TestFactoryOnMariaDB(_OnMariaDB, _Factory, library.InfrastructureFactoryTestCase[GivenFactory]): ...
+
+
+def test_a_decision_counts_only_if_what_it_is_based_on_was_not_changed_meanwhile(events: EventDatabase) -> None:
+    recorder = SqlApplicationRecorder(events)
+
+    def decide(topic: str, as_of: AsOf | None = None) -> None:
+        recorder.insert_events([StoredEvent(uuid4(), 1, topic, b"{}")], as_of=as_of)
+
+    decide("joined")
+    start = recorder.max_notification_id() or 0
+    decide("renamed")
+    decide("joined", AsOf(start, ("joined", "left")))
+    with pytest.raises(RecordConflictError, match="joined"):
+        decide("renamed", AsOf(start, ("left", "joined")))
+    decide("left", AsOf(start + 2, ("left", "joined")))
+    assert [one.topic for one in recorder.select_notifications(start, 10)] == ["joined", "renamed", "joined", "left"]
 
 
 def test_the_migrated_tables_are_those_of_the_recorders(events: EventDatabase) -> None:
