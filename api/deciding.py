@@ -93,7 +93,7 @@ class Deciding:
         self.accounts, self.tenancy, self.sockets = application.accounts, application.tenancy, application.sockets
         self.firmware, self.releases = application.firmware, ReleaseDirectory()
         self.people = People(self.personal)
-        self.farewell = Farewell(self.accounts, self.tenancy, self.sockets, self.personal)
+        self.farewell = Farewell(self.lifecycle, self.personal)
         self.follower = EventFollower(self.lifecycle.log_recorder, self._fold, topics=_FOLLOWED)
         self.denials = DenialNotes(self.lifecycle)
         self._clock = clock

@@ -104,6 +104,8 @@ def _of_tenant(event: Tenant.Event) -> list[Change]:
             member(event.user_id, {"role": event.role})
         case Tenant.MemberRemoved():
             member(event.user_id, None)
+        case Tenant.Dissolved():
+            changes.append(Change("tenant_members", (tenant_id,), None))
     return [Change("tenants", (tenant_id,), values, begins=isinstance(event, Tenant.Founded)), *changes]
 
 

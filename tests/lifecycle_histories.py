@@ -119,6 +119,7 @@ class Town:
             lambda: tenant.invite("i1", SECRET, cause, role="operator", expires_at=later),
             lambda: tenant.accept("i1", user_id, cause),
             lambda: tenant.revoke_invitation("i1", cause),
+            lambda: tenant.dissolve(user_id, cause),
         )
         things[how % len(things)]()
 

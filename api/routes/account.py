@@ -67,12 +67,14 @@ def account_routes(services: Services) -> APIRouter:
         description="Tenants without other members are dissolved, their sockets taken out of use. Who is the last "
         "owner of a tenant with other members, or the site's last admin, hands over first.",
         status_code=204,
-        responses={204: NO_CONTENT, **problem_responses(401, 403, 409, 429, 503)},
+        responses={204: NO_CONTENT, **problem_responses(401, 403, 404, 409, 429, 503)},
     )
     async def forget_account(request: Request, asker: Asker) -> Response:
+        # Another process may just have let somebody join.
+        await deciding.follower.catch_up()
         await deciding.allow_site(request, asker, "account.change")
         user_id, cause = user_id_of(asker), deciding.cause(request, asker)
-        departure = plan_departure(deciding.access, user_id)
+        departure = plan_departure(deciding.access, user_id, deciding.follower.position)
         await deciding.decide(lambda: deciding.farewell.carry_out(departure, cause))
         await services.sessions.end_all(user_id)
         answer = Response(status_code=204)

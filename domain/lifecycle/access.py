@@ -66,6 +66,7 @@ class KnownTenant:
     device_ids: set[str] = field(default_factory=set)
     invitations: dict[str, str] = field(default_factory=dict)
     """Invitation id → its token's hash."""
+    dissolved: bool = False
 
 
 @dataclass(slots=True)
@@ -170,7 +171,11 @@ class Access:
         for device_id in user.shared_device_ids:
             self.devices[device_id].shares.pop(user.user_id, None)
         for tenant_id in user.tenant_ids:
-            self.tenants[tenant_id].members.pop(user.user_id, None)
+            tenant = self.tenants[tenant_id]
+            tenant.members.pop(user.user_id, None)
+            if not tenant.members:
+                # Earlier versions said nothing when they dissolved a tenant.
+                self._dissolve(tenant)
         self.admins.discard(user.user_id)
         del self.users[user.user_id]
 
@@ -190,9 +195,9 @@ class Access:
             case Tenant.MemberAdded() | Tenant.MemberRoleChanged():
                 self._join(tenant_id, event.user_id, event.role)
             case Tenant.MemberRemoved():
-                tenant.members.pop(event.user_id, None)
-                if event.user_id in self.users:
-                    self.users[event.user_id].tenant_ids.discard(tenant_id)
+                self._leave(tenant, event.user_id)
+            case Tenant.Dissolved():
+                self._dissolve(tenant)
             case Tenant.InvitationIssued():
                 self._invite(tenant, event)
             case Tenant.InvitationAccepted():
@@ -205,6 +210,19 @@ class Access:
         if user_id in self.users:
             self.tenants[tenant_id].members[user_id] = role
             self.users[user_id].tenant_ids.add(tenant_id)
+
+    def _leave(self, tenant: KnownTenant, user_id: str) -> None:
+        tenant.members.pop(user_id, None)
+        if user_id in self.users:
+            self.users[user_id].tenant_ids.discard(tenant.tenant_id)
+
+    def _dissolve(self, tenant: KnownTenant) -> None:
+        tenant.dissolved = True
+        for user_id in list(tenant.members):
+            self._leave(tenant, user_id)
+        for token_hash in tenant.invitations.values():
+            self.invitations.pop(token_hash, None)
+        tenant.invitations.clear()
 
     def _invite(self, tenant: KnownTenant, event: Tenant.InvitationIssued) -> None:
         tenant.invitations[event.invitation_id] = event.token_sha256

@@ -206,11 +206,6 @@ class Accounts:
     def revoke_api_token(self, user_id: str, token_id: str, cause: Cause) -> int:
         return self._change(user_id, lambda user: user.revoke_api_token(token_id, cause))
 
-    def forget(self, user_id: str, cause: Cause) -> int:
-        """Nobody can act as this user any more, and all that is personal can never be read again."""
-        forgetting = self._personal.keys.forgetting(user_subject(user_id))
-        return self._change(user_id, lambda user: user.forget(cause), forgetting)
-
     def grant_admin(self, user_id: str, cause: Cause) -> int:
         if self._lifecycle.find(User, UUID(user_id)) is None:
             raise Missing("unknown-user", "no such user")

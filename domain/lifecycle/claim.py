@@ -28,7 +28,7 @@ def own_tenant_name(name: str) -> str:
 
 def ownerless_tenants(access: Access) -> list[str]:
     """Those that wait for the first user: the demo's."""
-    return [tenant.tenant_id for tenant in access.tenants.values() if not tenant.members]
+    return [tenant.tenant_id for tenant in access.tenants.values() if not (tenant.members or tenant.dissolved)]
 
 
 def claim(accounts: Accounts, tenancy: Tenancy, ownerless: list[str], user: FirstUser, cause: Cause) -> str:

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from domain.errors import RuleBroken
 from domain.lifecycle.access import Access
-from domain.lifecycle.accounts import Accounts
 from domain.lifecycle.cause import Cause
-from domain.lifecycle.personal import Personal, tenant_subject
-from domain.lifecycle.sockets import Sockets
-from domain.lifecycle.tenancy import Tenancy
+from domain.lifecycle.devices import Device, device_aggregate_id
+from domain.lifecycle.entity import Entity
+from domain.lifecycle.lifecycle import Lifecycle
+from domain.lifecycle.personal import Personal, tenant_subject, user_subject
+from domain.lifecycle.site import SITE_ID, Site
+from domain.lifecycle.tenants import Tenant
+from domain.lifecycle.users import User
+from domain.ports import AsOf
+
+_WOULD_BE_MORE: tuple[Any, ...] = (
+    Tenant.Founded,
+    Tenant.MemberAdded,
+    Tenant.InvitationAccepted,
+    Site.AdminGranted,
+    Device.Registered,
+    Device.TokenRotated,
+)
+"""What would leave more behind than was planned; what was planned, the aggregates themselves check."""
 
 
 @dataclass(frozen=True)
 class Departure:
-    """What a person leaves behind. Done again after a crash half way, it does the rest."""
+    """What a person leaves behind."""
 
     user_id: str
     is_admin: bool
@@ -25,11 +41,14 @@ class Departure:
     """Tenants of this member alone."""
     decommissioned: tuple[str, ...]
     """The devices of those that are still in use."""
+    as_of: AsOf
 
 
-def plan_departure(access: Access, user_id: str) -> Departure:
+def plan_departure(access: Access, user_id: str, position: int) -> Departure:
     """What it takes to forget this user.
 
+    Args:
+        position: the notification id up to which `access` has followed the log.
     Raises:
         RuleBroken: nobody else could manage a tenant (`last-owner`) or the site (`last-admin`) afterwards.
     """
@@ -47,27 +66,55 @@ def plan_departure(access: Access, user_id: str) -> Departure:
             left.append(tenant_id)
     owned = (device_id for tenant_id in dissolved for device_id in sorted(access.tenants[tenant_id].device_ids))
     in_use = tuple(device_id for device_id in owned if access.devices[device_id].commissioned)
-    return Departure(user_id, user_id in access.admins, tuple(left), tuple(dissolved), in_use)
+    as_of = AsOf(position, tuple(event.TOPIC for event in _WOULD_BE_MORE))
+    return Departure(user_id, user_id in access.admins, tuple(left), tuple(dissolved), in_use, as_of)
 
 
 class Farewell:
-    """Blocking. Carries a departure out."""
+    """Blocking. Carries a departure out, in one commit: nobody is half forgotten, and nothing outlives its owner."""
 
-    def __init__(self, accounts: Accounts, tenancy: Tenancy, sockets: Sockets, personal: Personal) -> None:
-        self._accounts, self._tenancy, self._sockets, self._personal = accounts, tenancy, sockets, personal
+    def __init__(self, lifecycle: Lifecycle, personal: Personal) -> None:
+        self._lifecycle, self._personal = lifecycle, personal
 
     def carry_out(self, departure: Departure, cause: Cause) -> int:
-        """The user is forgotten last: until then, who leaves can try again.
+        """The newest notification id.
 
         Raises:
-            RuleBroken: somebody else left a tenant or the site meanwhile, so that this is its last owner or admin.
+            Missing: the user is forgotten already.
+            RuleBroken: somebody else left a tenant or the site meanwhile, so that this is its last owner or admin, or
+                somebody has joined one that was to be dissolved.
+            RecordConflictError: the plan holds no longer, as people joined or devices came meanwhile.
         """
-        for tenant_id in departure.left:
-            self._tenancy.remove_member(tenant_id, departure.user_id, cause)
-        if departure.is_admin:
-            self._accounts.revoke_admin(departure.user_id, cause)
-        for device_id in departure.decommissioned:
-            self._sockets.decommission(device_id, cause)
-        for tenant_id in departure.dissolved:
-            self._personal.keys.forget(tenant_subject(tenant_id))
-        return self._accounts.forget(departure.user_id, cause)
+        return self._lifecycle.retry(lambda: self._store(departure, cause))
+
+    def _store(self, departure: Departure, cause: Cause) -> int:
+        user = self._lifecycle.load(User, UUID(departure.user_id))
+        user.forget(cause)
+        changed = [*self._ended(departure, cause), *self._left(departure, cause)]
+        subjects = [user_subject(departure.user_id), *map(tenant_subject, departure.dissolved)]
+        forgetting = [self._personal.keys.forgetting(subject) for subject in subjects]
+        return self._lifecycle.store(*changed, user, beside=forgetting, as_of=departure.as_of)
+
+    def _ended(self, departure: Departure, cause: Cause) -> list[Entity]:
+        """What this person alone owned."""
+        tenants = [self._lifecycle.load(Tenant, UUID(tenant_id)) for tenant_id in departure.dissolved]
+        for tenant in tenants:
+            tenant.dissolve(departure.user_id, cause)
+        found = [self._lifecycle.load(Device, device_aggregate_id(one)) for one in departure.decommissioned]
+        devices = [device for device in found if device.commissioned]
+        for device in devices:
+            device.decommission(cause)
+        return [*tenants, *devices]
+
+    def _left(self, departure: Departure, cause: Cause) -> list[Entity]:
+        """What goes on without this person."""
+        tenants = [self._lifecycle.load(Tenant, UUID(tenant_id)) for tenant_id in departure.left]
+        for tenant in tenants:
+            if departure.user_id in tenant.members:
+                tenant.remove_member(departure.user_id, cause)
+        if not departure.is_admin:
+            return [*tenants]
+        site = self._lifecycle.load(Site, SITE_ID)
+        if departure.user_id in site.admins:
+            site.revoke_admin(departure.user_id, cause)
+        return [*tenants, site]

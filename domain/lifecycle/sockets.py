@@ -18,6 +18,7 @@ from domain.lifecycle.commands import Command, Order, command_id_of
 from domain.lifecycle.devices import Device, DeviceConfiguration, Permission, device_aggregate_id
 from domain.lifecycle.lifecycle import Lifecycle
 from domain.lifecycle.personal import Personal, tenant_subject
+from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.tokens import device_token_hashes, new_token
 
 RESERVED_DEVICE_IDS = frozenset({"bridge", "dispatcher"})
@@ -64,12 +65,15 @@ class Sockets:
         Raises:
             InvalidDeviceId: one of them is no device id.
             RuleBroken: one of them is registered, or reserved.
+            Missing: the tenant was dissolved.
         """
         tokens = [new.token or new_token() for new in devices]
         for _ in range(_TRIES):
+            as_of = self._lifecycle.as_of_now(Tenant.Dissolved)
+            self._lifecycle.load(Tenant, UUID(tenant_id)).check_in_being()
             aggregates = [self._new(tenant_id, new, token, cause) for new, token in zip(devices, tokens, strict=True)]
             try:
-                newest = self._lifecycle.store(*aggregates)
+                newest = self._lifecycle.store(*aggregates, as_of=as_of)
             except RecordConflictError:
                 # Somebody registered one of them meanwhile; the next look says which.
                 continue

@@ -15,9 +15,11 @@ MOST_INVITATIONS = 100
 
 
 class Tenant(Entity):
-    """Owns devices. There is always an owner, once there was a first one."""
+    """Owns devices. There is always an owner, once there was a first one, until it is dissolved."""
 
     TOPIC = "wattaway.tenant"
+    # Here and not in `__init__`: older snapshots do not have it.
+    dissolved = False
 
     class Event(LifecycleEvent):
         """Of a tenant."""
@@ -57,6 +59,16 @@ class Tenant(Entity):
         def apply(self, aggregate: Any) -> None:
             del aggregate.members[self.user_id]
 
+    class Dissolved(Event):
+        """Its last member is gone for good: nobody belongs to it any more, or ever will."""
+
+        TOPIC = "wattaway.tenant-dissolved.v1"
+
+        def apply(self, aggregate: Any) -> None:
+            aggregate.dissolved = True
+            aggregate.members = {}
+            aggregate.invitations = {}
+
     class InvitationIssued(Event):
         TOPIC = "wattaway.invitation-issued.v1"
         invitation_id: str
@@ -95,9 +107,11 @@ class Tenant(Entity):
         return cls.begin(cls.Founded, cause, tenant_id, name_sealed=name_sealed, owner_id=owner_id)
 
     def rename(self, name_sealed: str, cause: Cause) -> None:
+        self.check_in_being()
         self.decide(self.Renamed, cause, name_sealed=name_sealed)
 
     def add_member(self, user_id: str, role: Role, cause: Cause) -> None:
+        self.check_in_being()
         self._check_not_member(user_id)
         self.decide(self.MemberAdded, cause, user_id=user_id, role=role)
 
@@ -117,6 +131,7 @@ class Tenant(Entity):
 
     def invite(self, invitation_id: str, token_sha256: str, cause: Cause, *, role: Role, expires_at: datetime) -> None:
         """Whoever shows the token until then becomes a member of that role, once."""
+        self.check_in_being()
         open_ones = sum(expires > cause.at for _, expires in self.invitations.values())
         if open_ones >= MOST_INVITATIONS:
             raise RuleBroken("too-many-invitations", f"at most {MOST_INVITATIONS} invitations may be open")
@@ -134,6 +149,22 @@ class Tenant(Entity):
     def revoke_invitation(self, invitation_id: str, cause: Cause) -> None:
         role, _ = self._invitation(invitation_id)
         self.decide(self.InvitationRevoked, cause, invitation_id=invitation_id, before={"role": role})
+
+    def dissolve(self, user_id: str, cause: Cause) -> None:
+        """End the tenant with its only member; its invitations end, too.
+
+        Raises:
+            RuleBroken: there are others (`not-alone`).
+        """
+        if list(self.members) != [user_id]:
+            raise RuleBroken("not-alone", "this tenant has other members")
+        before = {"members": self.members, "invitations": sorted(self.invitations)}
+        self.decide(self.Dissolved, cause, before=before)
+
+    def check_in_being(self) -> None:
+        """Raises `Missing` if it was dissolved."""
+        if self.dissolved:
+            raise Missing("unknown-tenant", "this tenant was dissolved")
 
     def _invitation(self, invitation_id: str) -> list[Any]:
         if invitation_id not in self.invitations:

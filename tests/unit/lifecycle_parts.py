@@ -9,21 +9,23 @@ from typing import Any
 from uuid import uuid4
 
 from argon2 import PasswordHasher
-from eventsourcing.persistence import ApplicationRecorder, StoredEvent
+from eventsourcing.persistence import ApplicationRecorder, RecordConflictError, StoredEvent
 from eventsourcing.popo import POPOApplicationRecorder, POPOFactory
 
+from api.deciding import Application
 from api.people import People
 from domain.errors import RuleBroken
 from domain.firmware_keys import TrustedKey
 from domain.lifecycle.access import Access
 from domain.lifecycle.accounts import Accounts
 from domain.lifecycle.cause import Cause
+from domain.lifecycle.departure import Departure, Farewell, plan_departure
 from domain.lifecycle.lifecycle import Lifecycle
 from domain.lifecycle.personal import Personal
 from domain.lifecycle.publishing import Publishing
 from domain.lifecycle.sockets import Sockets
 from domain.lifecycle.tenancy import Tenancy
-from domain.ports import Beside
+from domain.ports import AsOf, Beside
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -69,8 +71,15 @@ class _Recorder(POPOApplicationRecorder):
     """The library's, with what is done beside the events; that comes first, as it cannot be undone."""
 
     def insert_events(
-        self, stored_events: Sequence[StoredEvent], *, beside: Sequence[Beside] = (), **kwargs: Any
+        self,
+        stored_events: Sequence[StoredEvent],
+        *,
+        beside: Sequence[Beside] = (),
+        as_of: AsOf | None = None,
+        **kwargs: Any,
     ) -> Sequence[int] | None:
+        if as_of is not None and self.select_notifications(as_of.position + 1, 1, topics=as_of.topics):
+            raise RecordConflictError
         for change in beside:
             change(None)
         return super().insert_events(stored_events, **kwargs)
@@ -122,11 +131,32 @@ class Parts:
 
     def access(self) -> Access:
         """The fold of all there is."""
-        access = Access()
-        for notification in self.lifecycle.recorder.select_notifications(1, 100_000):
-            access.apply(self.lifecycle.mapper.to_domain_event(notification))
-        return access
+        return access_of(self)[0]
+
+    def plan_departure(self, user_id: str) -> Departure:
+        """What it takes to forget this user now."""
+        access, position = access_of(self)
+        return plan_departure(access, user_id, position)
+
+    def carry_out(self, departure: Departure) -> None:
+        Farewell(self.lifecycle, self.personal).carry_out(departure, cause())
 
     def stored(self) -> bytes:
         """Every byte in the event store."""
         return b"\n".join(one.state for one in self.lifecycle.recorder.select_notifications(1, 100_000))
+
+
+def access_of(application: Application) -> tuple[Access, int]:
+    """The fold of all there is, and how far the log has been read for it."""
+    access, position = Access(), 0
+    for notification in application.lifecycle.log_recorder.select_notifications(1, 100_000):
+        access.apply(application.lifecycle.mapper.to_domain_event(notification))
+        position = notification.id
+    return access, position
+
+
+def forget(application: Application, user_id: str) -> None:
+    """Forget somebody who is needed by nobody."""
+    access, position = access_of(application)
+    farewell = Farewell(application.lifecycle, application.personal)
+    farewell.carry_out(plan_departure(access, user_id, position), cause())

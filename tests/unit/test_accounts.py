@@ -12,7 +12,7 @@ from domain.errors import DependencyUnavailable, InvalidInput, Missing, RuleBrok
 from domain.lifecycle.claim import FirstUser, claim
 from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.tokens import token_sha256
-from tests.unit.lifecycle_parts import NOW, Parts, cause
+from tests.unit.lifecycle_parts import NOW, Parts, cause, forget
 
 
 def test_the_first_user_of_all_becomes_the_admin_and_no_later_one() -> None:
@@ -154,15 +154,17 @@ def test_an_api_token_lives_at_most_a_year() -> None:
 
 def test_a_forgotten_user_can_do_nothing_and_is_nowhere_readable() -> None:
     parts = Parts()
+    admin, _ = parts.sign_up("admin")
     ann, tenant = parts.sign_up("ann")
+    parts.accounts.grant_admin(ann, cause())
     before = parts.access().users[ann]
     until = NOW + timedelta(days=1)
     parts.accounts.issue_api_token(ann, cause(), label="script", scope="manage", expires_at=until)
-    parts.accounts.forget(ann, cause())
+    forget(parts, ann)
     access = parts.access()
     assert ann not in access.users
     assert access.api_tokens == {}
-    assert access.admins == set()
+    assert access.admins == {admin}
     assert access.tenants[tenant].members == {}
     assert parts.accounts.authenticate("ann@example.org", "ann's long password") is None
     assert parts.personal.open(f"user:{ann}", "name", before.name_sealed) is None
@@ -171,10 +173,12 @@ def test_a_forgotten_user_can_do_nothing_and_is_nowhere_readable() -> None:
 
 def test_a_forgotten_user_stays_forgotten() -> None:
     parts = Parts()
+    parts.sign_up("admin")
     ann, _ = parts.sign_up("ann")
-    parts.accounts.forget(ann, cause())
+    departure = parts.plan_departure(ann)
+    forget(parts, ann)
     with pytest.raises(Missing):
-        parts.accounts.forget(ann, cause())
+        parts.carry_out(departure)
     with pytest.raises(Missing):
         parts.accounts.rename(ann, "Ann", cause())
 

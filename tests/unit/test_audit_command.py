@@ -18,7 +18,7 @@ from ops.cli import app
 from ops.wiring import migrate
 from tests.firmware.signed_images import BOARD, image, key
 from tests.servers import settings_from
-from tests.unit.lifecycle_parts import Parts, cause
+from tests.unit.lifecycle_parts import Parts, cause, forget
 
 
 def test_a_stream_tells_every_change_in_clear_and_no_secret() -> None:
@@ -60,12 +60,15 @@ def test_the_releases_of_a_board_are_a_stream_too() -> None:
 
 def test_what_was_forgotten_is_not_shown() -> None:
     parts = Parts()
-    ann, _ = parts.sign_up("ann")
+    parts.sign_up("admin")
+    ann, home = parts.sign_up("ann")
     assert stream_of(f"user:{ann}", parts.lifecycle, parts.personal)[0].said["name"] == "ann"
-    parts.accounts.forget(ann, cause())
+    forget(parts, ann)
     lines = stream_of(f"user:{ann}", parts.lifecycle, parts.personal)
     assert lines[0].said == {"email": None, "name": None}
     assert lines[-1].event == "user-forgotten.v1"
+    founded, dissolved = stream_of(f"tenant:{home}", parts.lifecycle, parts.personal)
+    assert (founded.said["name"], dissolved.event) == (None, "tenant-dissolved.v1")
 
 
 @pytest.mark.parametrize("thing", ["kettle", "lamp:x", "user:nobody", ""])

@@ -18,6 +18,7 @@ from tests.contract.api.corner import ApiCorner
 from tests.contract.api.members import bearer
 from tests.contract.api.test_live import documents, hear, live_url, until_following
 from tests.servers import World
+from tests.unit import lifecycle_parts
 
 WITHIN_S = 2.0
 
@@ -119,7 +120,7 @@ def revoke(api: ApiCorner, guest_id: str) -> None:
 
 
 def forget(api: ApiCorner, guest_id: str) -> None:
-    api.members.application.accounts.forget(guest_id, api.members.cause())
+    lifecycle_parts.forget(api.members.application, guest_id)
 
 
 def outlive(api: ApiCorner, guest_id: str) -> None:

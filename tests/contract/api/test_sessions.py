@@ -13,6 +13,7 @@ from api.sessions import IDLE_S, LONGEST_S
 from domain.lifecycle.denials import Denial
 from tests.contract.api.corner import ApiCorner
 from tests.contract.api.members import CountingHasher, bearer, sign_in
+from tests.unit.lifecycle_parts import forget
 
 COOKIE = "wattaway_session"
 
@@ -169,7 +170,7 @@ async def test_a_changed_password_and_a_forgotten_user_end_sessions_wherever_the
     assert problem_of(await person.get("/api/v1/session")) == (401, "unauthenticated")
     other = api.members.sign_up("ben")
     guest = await api.person(other)
-    accounts.forget(other.user_id, api.members.cause())
+    forget(api.members.application, other.user_id)
     assert problem_of(await guest.get("/api/v1/session")) == (401, "unauthenticated")
 
 
