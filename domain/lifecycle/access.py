@@ -127,7 +127,8 @@ class Access:
             case Device.Event():
                 self._apply_device(event)
             case Site.Claimed() | Site.AdminGranted():
-                self.admins.add(event.user_id)
+                # Claimed in one commit with the sign-up of its first admin, which comes first.
+                self.admins |= {event.user_id} & self.users.keys()
             case Site.AdminRevoked():
                 self.admins.discard(event.user_id)
             case _:

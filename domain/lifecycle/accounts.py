@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from domain.errors import DependencyUnavailable, InvalidInput, Missing, RuleBroken
+from domain.errors import DependencyUnavailable, InvalidInput, RuleBroken
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.entity import Entity
 from domain.lifecycle.lifecycle import Lifecycle
@@ -207,9 +207,8 @@ class Accounts:
         return self._change(user_id, lambda user: user.revoke_api_token(token_id, cause))
 
     def grant_admin(self, user_id: str, cause: Cause) -> int:
-        if self._lifecycle.find(User, UUID(user_id)) is None:
-            raise Missing("unknown-user", "no such user")
-        return self._lifecycle.change(Site, SITE_ID, lambda site: site.grant_admin(user_id, cause))[1]
+        """Raises `Missing` if there is no such user."""
+        return self._lifecycle.change(Site, SITE_ID, lambda site: site.grant_admin(user_id, cause), about=user_id)[1]
 
     def revoke_admin(self, user_id: str, cause: Cause) -> int:
         return self._lifecycle.change(Site, SITE_ID, lambda site: site.revoke_admin(user_id, cause))[1]

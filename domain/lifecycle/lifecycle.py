@@ -107,24 +107,37 @@ class Lifecycle(Application[UUID]):
         return max((recording.notification.id for recording in recordings), default=0)
 
     def change(
-        self, kind: type[E], aggregate_id: UUID, decide: Callable[[E], R], *, beside: Sequence[Beside] = ()
+        self,
+        kind: type[E],
+        aggregate_id: UUID,
+        decide: Callable[[E], R],
+        *,
+        beside: Sequence[Beside] = (),
+        about: str | None = None,
     ) -> tuple[R, int]:
         """Let one aggregate decide, from the start again if it was changed meanwhile; the result, and `store`'s.
 
         Args:
             beside: what is done in the same transaction.
+            about: the user who is given something by it, who must not be forgotten meanwhile.
         Raises:
-            Missing: there is no such aggregate.
+            Missing: there is no such aggregate, or no such user any more.
             RecordConflictError: others were faster several times in a row.
             Whatever `decide` or `beside` raises.
         """
 
         def change() -> tuple[R, int]:
+            as_of = None if about is None else self._while_known(about)
             aggregate = self.load(kind, aggregate_id)
             result = decide(aggregate)
-            return result, self.store(aggregate, beside=beside)
+            return result, self.store(aggregate, beside=beside, as_of=as_of)
 
         return self.retry(change)
+
+    def _while_known(self, user_id: str) -> AsOf:
+        as_of = self.as_of_now(User.Forgotten)
+        self.load(User, UUID(user_id)).check_known()
+        return as_of
 
     def retry(self, work: Callable[[], R]) -> R:
         """What `work` returns, from its start again while others change the same.

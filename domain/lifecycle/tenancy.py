@@ -53,7 +53,7 @@ class Tenancy:
         return self._change(tenant_id, lambda tenant: tenant.rename(sealed, cause))
 
     def add_member(self, tenant_id: str, user_id: str, role: Role, cause: Cause) -> int:
-        return self._change(tenant_id, lambda tenant: tenant.add_member(user_id, role, cause))
+        return self._change(tenant_id, lambda tenant: tenant.add_member(user_id, role, cause), about=user_id)
 
     def change_role(self, tenant_id: str, user_id: str, role: Role, cause: Cause) -> int:
         return self._change(tenant_id, lambda tenant: tenant.change_role(user_id, role, cause))
@@ -83,10 +83,10 @@ class Tenancy:
         return tenant
 
     def accept(self, tenant_id: str, invitation_id: str, user_id: str, cause: Cause) -> int:
-        return self._change(tenant_id, lambda tenant: tenant.accept(invitation_id, user_id, cause))
+        return self._change(tenant_id, lambda tenant: tenant.accept(invitation_id, user_id, cause), about=user_id)
 
     def revoke_invitation(self, tenant_id: str, invitation_id: str, cause: Cause) -> int:
         return self._change(tenant_id, lambda tenant: tenant.revoke_invitation(invitation_id, cause))
 
-    def _change(self, tenant_id: str, decide: Callable[[Tenant], None]) -> int:
-        return self._lifecycle.change(Tenant, UUID(tenant_id), decide)[1]
+    def _change(self, tenant_id: str, decide: Callable[[Tenant], None], *, about: str | None = None) -> int:
+        return self._lifecycle.change(Tenant, UUID(tenant_id), decide, about=about)[1]

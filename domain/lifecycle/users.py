@@ -94,22 +94,22 @@ class User(Entity):
         return cls.begin(cls.SignedUp, cause, user_id, **sealed)
 
     def sign_in(self, cause: Cause) -> None:
-        self._check_known()
+        self.check_known()
         self.decide(self.SignedIn, cause)
 
     def sign_out(self, cause: Cause) -> None:
         self.decide(self.SignedOut, cause)
 
     def rename(self, name_sealed: str, cause: Cause) -> None:
-        self._check_known()
+        self.check_known()
         self.decide(self.Renamed, cause, name_sealed=name_sealed)
 
     def change_email(self, email_sealed: str, cause: Cause) -> None:
-        self._check_known()
+        self.check_known()
         self.decide(self.EmailChanged, cause, email_sealed=email_sealed)
 
     def change_password(self, password_sealed: str, cause: Cause) -> None:
-        self._check_known()
+        self.check_known()
         self.decide(self.PasswordChanged, cause, password_sealed=password_sealed)
 
     def issue_api_token(
@@ -120,7 +120,7 @@ class User(Entity):
         Raises:
             RuleBroken: there are `MOST_API_TOKENS` already, or it would have expired by now.
         """
-        self._check_known()
+        self.check_known()
         if len(self.api_tokens) >= MOST_API_TOKENS:
             raise RuleBroken("too-many-tokens", f"a user has at most {MOST_API_TOKENS} API tokens; revoke one first")
         if expires_at <= cause.at:
@@ -135,9 +135,10 @@ class User(Entity):
 
     def forget(self, cause: Cause) -> None:
         """What is sealed is gone with the key; from here on nobody can act as this user."""
-        self._check_known()
+        self.check_known()
         self.decide(self.Forgotten, cause)
 
-    def _check_known(self) -> None:
+    def check_known(self) -> None:
+        """Raises `Missing` if this user was forgotten."""
         if self.forgotten:
             raise Missing("unknown-user", "no such user")

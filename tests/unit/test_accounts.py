@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NoReturn
+from uuid import UUID
 
 import pytest
 from eventsourcing.persistence import OperationalError
 
 from domain.errors import DependencyUnavailable, InvalidInput, Missing, RuleBroken
 from domain.lifecycle.claim import FirstUser, claim
+from domain.lifecycle.site import SITE_ID, Site
 from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.tokens import token_sha256
+from domain.lifecycle.users import User
 from tests.unit.lifecycle_parts import NOW, Parts, cause, forget
 
 
@@ -169,6 +173,48 @@ def test_a_forgotten_user_can_do_nothing_and_is_nowhere_readable() -> None:
     assert parts.accounts.authenticate("ann@example.org", "ann's long password") is None
     assert parts.personal.open(f"user:{ann}", "name", before.name_sealed) is None
     parts.sign_up("ann")
+
+
+def test_a_forgotten_user_becomes_neither_admin_nor_member_even_at_the_same_time() -> None:
+    parts = Parts()
+    admin, tenant = parts.sign_up("admin")
+    ann, _ = parts.sign_up("ann")
+    invitation_id = parts.tenancy.invite(tenant, "owner", cause()).invitation_id
+    grants: list[Callable[[str], int]] = [
+        lambda user_id: parts.accounts.grant_admin(user_id, cause()),
+        lambda user_id: parts.tenancy.add_member(tenant, user_id, "owner", cause()),
+        lambda user_id: parts.tenancy.accept(tenant, invitation_id, user_id, cause()),
+    ]
+    forget(parts, ann)
+    for grant in grants:
+        with pytest.raises(Missing):
+            grant(ann)
+    load = parts.lifecycle.load
+
+    def load_slowly(kind: Any, aggregate_id: UUID) -> Any:
+        found = load(kind, aggregate_id)
+        if kind is User:
+            parts.lifecycle.load = load  # type: ignore[method-assign]
+            forget(parts, bob)
+        return found
+
+    for grant in grants:
+        bob, _ = parts.sign_up("bob")
+        parts.lifecycle.load = load_slowly  # type: ignore[method-assign]
+        with pytest.raises(Missing):
+            grant(bob)
+        assert bob not in parts.access().users
+    assert parts.lifecycle.load(Site, SITE_ID).admins == [admin]
+    assert parts.lifecycle.load(Tenant, UUID(tenant)).members == {admin: "owner"}
+
+
+def test_an_admin_whom_an_earlier_version_made_after_being_forgotten_is_none() -> None:
+    parts = Parts()
+    admin, _ = parts.sign_up("admin")
+    ann, _ = parts.sign_up("ann")
+    forget(parts, ann)
+    parts.lifecycle.change(Site, SITE_ID, lambda site: site.grant_admin(ann, cause()))
+    assert parts.access().admins == {admin}
 
 
 def test_a_forgotten_user_stays_forgotten() -> None:
