@@ -129,6 +129,7 @@ class Town:
             lambda: device.describe(f"device-{how}", f"place-{how}" if how % 3 else None, cause),
             lambda: device.configure(DeviceConfiguration(interval_ms=1000 + how), cause),
             lambda: device.rotate_token(TokenHashes(f"{SECRET}{how}", SECRET), cause),
+            lambda: device.use_again(TokenHashes(f"{SECRET}{how}", SECRET), cause),
             lambda: device.share(user_id, "view" if how % 3 else "manage", cause),
             lambda: device.unshare(user_id, cause),
             lambda: device.decommission(cause),

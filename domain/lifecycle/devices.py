@@ -73,6 +73,8 @@ class Device(Entity):
             aggregate.config = msgspec.to_builtins(self.config)
 
     class TokenRotated(Event):
+        """Also how a device that was taken out of use is used again."""
+
         TOPIC = "wattaway.device-token-rotated.v1"
         token_sha256: str
         broker_hash: str
@@ -132,7 +134,14 @@ class Device(Entity):
         return self.config_version
 
     def rotate_token(self, hashes: TokenHashes, cause: Cause) -> None:
-        """From now on another token counts; a decommissioned device is in use again."""
+        """From now on another token counts."""
+        self._check_commissioned()
+        self._decide(self.TokenRotated, cause, **hashes._asdict())
+
+    def use_again(self, hashes: TokenHashes, cause: Cause) -> None:
+        """A device that was taken out of use is registered again, with another token."""
+        if self.commissioned:
+            raise RuleBroken("device-id-taken", f"device {self.device_id!r} is in use")
         self._decide(self.TokenRotated, cause, **hashes._asdict())
 
     def share(self, user_id: str, permission: Permission, cause: Cause) -> None:

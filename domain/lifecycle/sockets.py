@@ -92,7 +92,7 @@ class Sockets:
             raise RuleBroken("device-id-taken", f"registered already, here or by another tenant: {device_id}")
         else:
             device = known
-            device.rotate_token(device_token_hashes(token), cause)
+            device.use_again(device_token_hashes(token), cause)
         if location is not None or known is not None:
             device.describe(name, location, cause)
         return device
@@ -102,7 +102,11 @@ class Sockets:
         return self._change(device_id, lambda device: device.describe(name_sealed, location_sealed, cause))
 
     def rotate_token(self, device_id: str, cause: Cause) -> tuple[str, int]:
-        """A new token; the old one counts no more, and its live session ends."""
+        """A new token; the old one counts no more, and its live session ends.
+
+        Raises:
+            RuleBroken: the device is out of use; registered again, it gets a token, too.
+        """
         token = new_token()
         return token, self._change(device_id, lambda device: device.rotate_token(device_token_hashes(token), cause))
 

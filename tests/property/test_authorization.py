@@ -146,7 +146,7 @@ class Authorization(RuleBasedStateMachine):
             real.decommission(cause())
             self.shares = {key: value for key, value in self.shares.items() if key[0] != device}
         else:
-            real.rotate_token(TokenHashes(f"{device}-again", "hash"), cause())
+            real.use_again(TokenHashes(f"{device}-again", "hash"), cause())
         self._carry(real)
 
     @rule(user=users)

@@ -34,8 +34,8 @@ class DeviceAgainstAModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.hashes = device_token_hashes(TOKENS[0])
-        self.device = Device.register("d1", "tenant", self.hashes, self._cause(), name_sealed="name")
+        hashes = device_token_hashes(TOKENS[0])
+        self.device = Device.register("d1", "tenant", hashes, self._cause(), name_sealed="name")
         self.stored: list[tuple[str, bytes]] = []
         self.in_use, self.version, self.config = True, 0, DeviceConfiguration()
         self.shares: dict[str, str] = {}
@@ -74,10 +74,17 @@ class DeviceAgainstAModel(RuleBasedStateMachine):
 
     @rule(token=st.sampled_from(TOKENS))
     def token_rotated(self, token: str) -> None:
-        self.hashes = device_token_hashes(token)
-        self.device.rotate_token(self.hashes, self._cause())
-        self.in_use = True
-        self.changes += 1
+        self._while_in_use(lambda: self.device.rotate_token(device_token_hashes(token), self._cause()))
+
+    @rule(token=st.sampled_from(TOKENS))
+    def used_again(self, token: str) -> None:
+        if not self.in_use:
+            self.device.use_again(device_token_hashes(token), self._cause())
+            self.in_use = True
+            self.changes += 1
+            return
+        with pytest.raises(RuleBroken):
+            self.device.use_again(device_token_hashes(token), self._cause())
 
     @rule(user=USERS, permission=PERMISSIONS)
     def shared(self, user: str, permission: Any) -> None:

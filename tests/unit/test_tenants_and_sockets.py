@@ -126,6 +126,14 @@ def test_a_decommissioned_device_comes_back_to_its_own_tenant_only(parts: Parts,
     assert not matches_broker_hash(old, device.broker_hash)
 
 
+def test_a_token_of_a_device_out_of_use_cannot_be_rotated(parts: Parts, home: str) -> None:
+    register(parts, home)
+    parts.sockets.decommission("kettle", cause())
+    with pytest.raises(RuleBroken, match="out of use"):
+        parts.sockets.rotate_token("kettle", cause())
+    assert not parts.access().devices["kettle"].commissioned
+
+
 def test_a_share_ends_with_the_device(parts: Parts, home: str) -> None:
     bob, _ = parts.sign_up("bob")
     register(parts, home)

@@ -53,7 +53,8 @@ async def test_another_token_ends_the_old_one(api: ApiCorner) -> None:
     assert (await api.program(new).get("/api/v1/device")).status_code == 200
     await ask(api, "DELETE", "devices/kettle", 204)
     assert (await api.program(new).get("/api/v1/device")).status_code == 401
-    assert (await ask(api, "DELETE", "devices/kettle", 409))["type"] == "/problems/decommissioned"
+    for method, path in (("DELETE", "devices/kettle"), ("POST", "devices/kettle/token")):
+        assert (await ask(api, method, path, 409))["type"] == "/problems/decommissioned"
 
 
 async def test_a_list_with_a_wrong_line_registers_nothing_and_names_every_one(api: ApiCorner) -> None:
