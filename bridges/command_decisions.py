@@ -30,6 +30,12 @@ def advance(cause: Cause, online: bool, superseded: bool, heard_until: datetime,
     return Advanced(send, command.attempts, command.state if command.terminal else None, to_ms(command.due_at()) + 1)
 
 
+def withdraw(cause: Cause, reason: str, command: Command) -> Advanced:
+    """Let a command end that nobody may ask for any more."""
+    command.fail(cause, reason=reason)
+    return Advanced(False, command.attempts, command.state, to_ms(command.due_at()))
+
+
 class Answered(NamedTuple):
     """A command after its socket's answer."""
 

@@ -18,8 +18,9 @@ from uuid import UUID
 import structlog
 
 from bridges.answers import Answers
-from bridges.command_decisions import Advanced, advance
+from bridges.command_decisions import Advanced, advance, withdraw
 from bridges.command_link import CommandLink
+from bridges.command_rights import CommandRights
 from bridges.configuration_drift import ConfigurationDrift
 from bridges.dispatcher_metrics import DispatcherMetrics
 from bridges.failed_commands import FailedCommands
@@ -29,7 +30,7 @@ from bridges.open_commands import OpenCommand, OpenCommands, open_command
 from bridges.patient_lifecycle import PatientLifecycle
 from bridges.watermarks import Place, Watermarks
 from domain.clock import Clock, to_instant, to_ms
-from domain.errors import EventRejected
+from domain.errors import DependencyUnavailable, EventRejected
 from domain.events import EVENT_TYPES, CommandReported, Header, decode_event
 from domain.from_wire import report_of
 from domain.lifecycle.cause import Cause
@@ -44,6 +45,7 @@ MOST_OPEN = 100_000
 WORKERS = 8
 _ENDINGS = (Command.Acknowledged, Command.Rejected, Command.Expired)
 _SAME_AGAIN_MS = 10
+_ASK_AGAIN_MS = 1_000
 _LONGEST_WAIT_S = 60.0
 
 Handler = Callable[[Place, int, bytes, Sequence[Header]], None]
@@ -84,9 +86,9 @@ class Dispatcher:
             **{ending.TOPIC.encode(): partial(self._has_ended, ending.TOPIC) for ending in _ENDINGS},
         }
 
-    def connect(self, link: CommandLink, drift: ConfigurationDrift) -> None:
-        """Who tells of presence and sends, and who compares configurations."""
-        self._link, self._drift = link, drift
+    def connect(self, link: CommandLink, drift: ConfigurationDrift, rights: CommandRights) -> None:
+        """Who tells of presence and sends, who compares configurations, and who knows what people may do."""
+        self._link, self._drift, self._rights = link, drift, rights
 
     @property
     def is_full(self) -> bool:
@@ -193,6 +195,12 @@ class Dispatcher:
         for command in self.commands.all():
             self._see_to(command, not_before_ms=not_before_ms)
 
+    def rights_ended(self) -> None:
+        """Somebody may do less than before: what they asked for and is open ends."""
+        for command in self.commands.all():
+            if self._rights.objection(command) is not None:
+                self._see_to(command)
+
     # --- what is due ------------------------------------------------------------------------------------
 
     def _see_to(self, command: OpenCommand, *, not_before_ms: int = 0) -> None:
@@ -208,6 +216,8 @@ class Dispatcher:
             self._sooner.set()
 
     def _wanted_at_ms(self, command: OpenCommand, now_ms: int) -> int:
+        if self._rights.objection(command) is not None:
+            return now_ms
         online = self._link.reaches(command.device_id)
         return command.wanted_at_ms(online=online, hearing=self._hearing, now_ms=now_ms)
 
@@ -238,13 +248,19 @@ class Dispatcher:
         if self._wanted_at_ms(command, now_ms) > now_ms:
             self._see_to(command)
             return
+        try:
+            objection = await self._rights.confirmed_objection(command)
+        except DependencyUnavailable:
+            self._see_to(command, not_before_ms=now_ms + _ASK_AGAIN_MS)
+            return
         # The asking process's clock may be ahead of ours: nothing is done before it was asked for.
         cause = Cause(max(to_instant(now_ms), command.requested_at), "system:dispatcher", command.correlation_id)
         heard_until = to_instant(self._hearing.heard_until_ms(command.place[1]))
+        decide = partial(advance, cause, online, command.superseded, heard_until)
+        if objection is not None:
+            decide = partial(withdraw, cause, objection)
         try:
-            advanced = await self._deciding.change(
-                Command, command.id, partial(advance, cause, online, command.superseded, heard_until)
-            )
+            advanced = await self._deciding.change(Command, command.id, decide)
         except Exception:
             # Nothing that is tried again would help: it must not keep all later ones from being done with.
             self._end(command.id)

@@ -35,6 +35,7 @@ class OpenCommand:
     requested_at: datetime
     expires_at_ms: int
     correlation_id: str
+    actor: str
     due_ms: int
     wake_ms: int | None = None
     enqueued: bool = False
@@ -68,6 +69,7 @@ def open_command(event: Command.Requested, place: Place, offset: int) -> OpenCom
         # Rounded up: a moment too early nothing could be decided.
         expires_at_ms=to_ms(event.expires_at) + 1,
         correlation_id=event.correlation_id,
+        actor=event.actor,
         due_ms=to_ms(requested_at),
     )
 

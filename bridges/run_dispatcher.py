@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from bridges.command_link import CommandLink
+from bridges.command_rights import CommandRights
 from bridges.configuration_drift import ConfigurationDrift
 from bridges.dispatcher import WORKERS, Dispatcher
 from bridges.dispatcher_log import DispatcherLog, DispatcherSource
@@ -42,7 +43,7 @@ async def run_dispatcher(
     """See to commands until `stop` is set; then end within 10 s. Outages after the start are waited out.
 
     Raises:
-        DependencyUnavailable: Kafka or the broker is out of reach at the start.
+        DependencyUnavailable: Kafka, the broker or the event store is out of reach at the start.
         SettingInvalid: the broker refuses us, a topic cannot hold the log, or the metrics port is in use.
     """
     parts = _Parts(lifecycle, mqtt, kafka, clock or SystemClock(), metrics or DispatcherMetrics(), on_step)
@@ -51,6 +52,7 @@ async def run_dispatcher(
             kafka.bootstrap, [*parts.source.topics, kafka.topic_prefix + DEAD_LETTERS_TOPIC], kafka.needs
         )
         stack.push_async_callback(parts.close)
+        await parts.rights.begin()
         await parts.link.start()
         await parts.run(stop, lambda: stack.enter_context(parts.metrics.served(metrics_port)))
     log.info("dispatcher stopped")
@@ -92,13 +94,15 @@ class _Parts:
         self._drift = ConfigurationDrift(
             self._deciding, self.link.presence, self._dispatcher.commands, self._log.is_ours, metrics, clock
         )
-        self._dispatcher.connect(self.link, self._drift)
+        self.rights = CommandRights(lifecycle.log_recorder, self._dispatcher.rights_ended)
+        self._dispatcher.connect(self.link, self._drift, self.rights)
         self._ready = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, serve_metrics: Callable[[], None]) -> None:
         """Work until `stop` is set. Whoever can read the metrics knows that commands are seen to."""
         async with asyncio.TaskGroup() as tasks:
             working = [tasks.create_task(self._dispatcher.run()), tasks.create_task(self._drift.run())]
+            working.append(tasks.create_task(self.rights.run()))
             working.append(tasks.create_task(self._serve(serve_metrics)))
             connected = tasks.create_task(self.link.run(stop))
             await self._log.run(stop)

@@ -21,7 +21,7 @@ from api.schemas_sockets import AcceptedCommand, Command, ConfigureCommand, NewC
 from api.services import API_PREFIX, JsonBytes, Services
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.commands import Order, State
-from domain.lifecycle.policy import Action
+from domain.lifecycle.policy import action_of
 from domain.lifecycle.sockets import RequestedCommand
 from domain.wire import AtMs
 
@@ -50,8 +50,7 @@ def command_routes(services: Services) -> APIRouter:
         new: NewCommand,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        action: Action = "device.configure" if isinstance(new, ConfigureCommand) else "device.switch"
-        await deciding.allow_device(request, asker, action, device_id)
+        await deciding.allow_device(request, asker, action_of(new.type), device_id)
         cause = deciding.cause(request, asker)
 
         def decide() -> dict[str, Any]:

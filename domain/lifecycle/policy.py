@@ -12,6 +12,7 @@ from typing import Literal
 
 from domain.errors import Denied, Missing
 from domain.lifecycle.access import Access
+from domain.lifecycle.commands import CommandType
 from domain.lifecycle.users import Scope
 
 Grant = Literal[
@@ -157,6 +158,11 @@ def permits(principal: Principal, action: Action, grants: frozenset[Grant]) -> b
     if principal.scope is None:
         return True
     return action not in SESSION_ONLY and _RANK[principal.scope] >= _RANK[SCOPE_NEEDED[action]]
+
+
+def action_of(command: CommandType) -> Action:
+    """What asking for such a command is."""
+    return "device.configure" if command == "configure" else "device.switch"
 
 
 def deeds_on_device(access: Access, principal: Principal, device_id: str) -> list[str]:

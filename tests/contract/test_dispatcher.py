@@ -137,7 +137,8 @@ async def test_a_socket_restarts_once_and_comes_back(world: World, commands: Com
 async def test_a_socket_with_an_old_configuration_gets_the_desired_one(world: World, commands: Commands) -> None:
     device_id, now = world.device_id("plug"), datetime.now(UTC)
     cause = system_cause("test", now)
-    device = Device.register(device_id, "tenant", device_token_hashes(new_token()), cause, name_sealed="")
+    tenant_id, _ = commands.application.tenancy.found(cause, name="home", owner_id=None)
+    device = Device.register(device_id, tenant_id, device_token_hashes(new_token()), cause, name_sealed="")
     device.configure(DeviceConfiguration(interval_ms=2000), cause)
     commands.lifecycle.store(device)
     async with dispatching(commands) as metrics, a_plug(world) as plug:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from bridges.command_rights import CommandRights
 from bridges.dispatcher import WORKERS, Dispatcher
 from bridges.dispatcher_metrics import DispatcherMetrics
 from bridges.patient_lifecycle import PatientLifecycle
@@ -40,6 +41,8 @@ class Link:
 
 
 class NoDrift:
+    def look(self, device_id: str) -> None: ...
+
     def command_ended(self, device_id: str) -> None: ...
 
 
@@ -59,7 +62,7 @@ async def test_commands_are_sent_while_more_dead_letters_wait_than_there_are_wor
     parts, link, metrics = Parts(), Link(), DispatcherMetrics()
     deciding = PatientLifecycle(parts.lifecycle, threads=2, on_retry=lambda: None)
     dispatcher = Dispatcher(deciding, KafkaIsAway(), metrics, StandingClock())  # type: ignore[arg-type]
-    dispatcher.connect(link, NoDrift())  # type: ignore[arg-type]
+    dispatcher.connect(link, NoDrift(), CommandRights(parts.lifecycle.log_recorder, dispatcher.rights_ended))  # type: ignore[arg-type]
     for number in range(2 * WORKERS):
         failed = request(parts, f"silent-{number}")
         parts.lifecycle.change(Command, failed, lambda command: command.fail(cause(), reason="silence"))
