@@ -112,7 +112,7 @@ class Registration:
             new = [NewDevice(device_id, device_id, token=kept[device_id]) for device_id in some]
             try:
                 self._application.sockets.register(tenant_id, new, self._cause())
-            except RuleBroken as error:
+            except (RuleBroken, RecordConflictError) as error:
                 raise SettingInvalid(f"sockets cannot be registered: {error}") from error
             self._known.update({device_id: token_sha256(kept[device_id]) for device_id in some})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
@@ -18,6 +19,7 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment
 
+from domain.backoff import Backoff
 from domain.errors import DependencyUnavailable, Missing
 from domain.lifecycle.devices import Device
 from domain.lifecycle.entity import Entity
@@ -30,6 +32,7 @@ E = TypeVar("E", bound=Entity)
 R = TypeVar("R")
 
 _TRIES = 8
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.05
 _SNAPSHOT_EVERY = 50
 
 
@@ -38,6 +41,7 @@ class Lifecycle(Application[UUID]):
 
     Args:
         factory: makes the recorders of one event store.
+        pause: waits for so many seconds; tests need not.
     """
 
     name = "lifecycle"
@@ -47,8 +51,8 @@ class Lifecycle(Application[UUID]):
         Device: _SNAPSHOT_EVERY,
     }
 
-    def __init__(self, factory: InfrastructureFactory[Any]) -> None:
-        self._given_factory = factory
+    def __init__(self, factory: InfrastructureFactory[Any], *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._given_factory, self._pause = factory, pause
         super().__init__({"IS_SNAPSHOTTING_ENABLED": "y"})
 
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
@@ -145,7 +149,10 @@ class Lifecycle(Application[UUID]):
         Raises:
             RecordConflictError: others were faster several times in a row.
         """
+        backoff = Backoff(first_s=_FIRST_PAUSE_S, most_s=_LONGEST_PAUSE_S)
         for _ in range(_TRIES - 1):
             with suppress(RecordConflictError):
                 return work()
+            # Or those who met once meet again, try by try.
+            self._pause(backoff.delay_s())
         return work()

@@ -24,7 +24,6 @@ from domain.lifecycle.tokens import device_token_hashes, new_token
 RESERVED_DEVICE_IDS = frozenset({"bridge", "dispatcher"})
 """Users of the MQTT brokers that are no devices."""
 CONFIGURE_EXPIRES_IN = timedelta(minutes=5)
-_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -68,17 +67,16 @@ class Sockets:
             Missing: the tenant was dissolved.
         """
         tokens = [new.token or new_token() for new in devices]
-        for _ in range(_TRIES):
+
+        def register() -> int:
+            # If somebody registers one of them meanwhile, the next look says which.
             as_of = self._lifecycle.as_of_now(Tenant.Dissolved)
             self._lifecycle.load(Tenant, UUID(tenant_id)).check_in_being()
             aggregates = [self._new(tenant_id, new, token, cause) for new, token in zip(devices, tokens, strict=True)]
-            try:
-                newest = self._lifecycle.store(*aggregates, as_of=as_of)
-            except RecordConflictError:
-                # Somebody registered one of them meanwhile; the next look says which.
-                continue
-            return [RegisteredDevice(new.device_id, token) for new, token in zip(devices, tokens, strict=True)], newest
-        raise RuleBroken("busy", "these devices are being registered by others; try again")
+            return self._lifecycle.store(*aggregates, as_of=as_of)
+
+        newest = self._lifecycle.retry(register)
+        return [RegisteredDevice(new.device_id, token) for new, token in zip(devices, tokens, strict=True)], newest
 
     def _new(self, tenant_id: str, new: NewDevice, token: str, cause: Cause) -> Device:
         device_id = parse_device_id(new.device_id)
@@ -156,7 +154,8 @@ class Sockets:
         self, device_id: str, config: DeviceConfiguration, cause: Cause
     ) -> tuple[int, RequestedCommand | None]:
         """The desired configuration's version, and the command that takes it to the socket (None: nothing changed)."""
-        for _ in range(_TRIES):
+
+        def configure() -> tuple[int, RequestedCommand | None]:
             device = self._lifecycle.load(Device, device_aggregate_id(device_id))
             before = device.config_version
             version = device.configure(config, cause)
@@ -164,12 +163,10 @@ class Sockets:
                 return version, None
             expires_at = cause.at + CONFIGURE_EXPIRES_IN
             command = Command.request(device_id, _configure(config, version), cause, why="user", expires_at=expires_at)
-            try:
-                self._lifecycle.store(device, command)
-            except RecordConflictError:
-                continue
+            self._lifecycle.store(device, command)
             return version, RequestedCommand(str(command.id), True)
-        raise _busy(device_id)
+
+        return self._lifecycle.retry(configure)
 
     def request_configuration(
         self,
@@ -186,7 +183,8 @@ class Sockets:
             RuleBroken: the device is out of use, or the key stood for another command.
         """
         key = uuid4() if idempotency_key is None else command_id_of(device_id, cause.actor, idempotency_key)
-        for _ in range(_TRIES):
+
+        def request() -> RequestedCommand:
             if idempotency_key is not None and (known := self._lifecycle.find(Command, key)) is not None:
                 # The version is the engine's; what was asked for is the configuration.
                 order = _configure(config, known.order.get("config_version", 0))
@@ -195,12 +193,10 @@ class Sockets:
             order = _configure(config, device.configure(config, cause))
             expires_at = cause.at + expires_in
             command = Command.request(device_id, order, cause, why="user", expires_at=expires_at, command_id=key)
-            try:
-                self._lifecycle.store(device, command)
-            except RecordConflictError:
-                continue
+            self._lifecycle.store(device, command)
             return RequestedCommand(str(key), True)
-        raise _busy(device_id)
+
+        return self._lifecycle.retry(request)
 
     def _known(self, command_id: UUID, order: Order, expires_in: timedelta) -> RequestedCommand | None:
         command = self._lifecycle.find(Command, command_id)
@@ -213,10 +209,6 @@ class Sockets:
 
     def _change(self, device_id: str, decide: Callable[[Device], None]) -> int:
         return self._lifecycle.change(Device, device_aggregate_id(device_id), decide)[1]
-
-
-def _busy(device_id: str) -> RuleBroken:
-    return RuleBroken("busy", f"device {device_id!r} is being changed by others; try again")
 
 
 def _configure(config: DeviceConfiguration, version: int) -> Order:

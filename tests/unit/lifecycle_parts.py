@@ -108,7 +108,8 @@ class Parts:
 
     def __init__(self, firmware_keys: Sequence[TrustedKey] = ()) -> None:
         self.keys = KeysInMemory()
-        self.lifecycle = Lifecycle(_Factory({}))
+        self.pauses: list[float] = []
+        self.lifecycle = Lifecycle(_Factory({}), pause=self.pauses.append)
         self.personal = Personal(self.keys)
         cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         self.accounts = Accounts(self.lifecycle, self.personal, b"k" * 32, hasher=cheap)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from eventsourcing.persistence import RecordConflictError
 
 from domain.errors import InvalidDeviceId, Missing, RuleBroken
 from domain.lifecycle.commands import Command, Order
@@ -228,7 +229,25 @@ def test_changes_by_several_at_once_are_all_kept(parts: Parts, home: str) -> Non
         device.describe("sealed", None, cause())
 
     parts.lifecycle.change(Device, aggregate_id, decide)
+    assert len(parts.pauses) == 1
     device = parts.lifecycle.load(Device, aggregate_id)
     assert device.name_sealed == "sealed"
     assert device.shares == {bob: "view"}
     assert device.modified_on - device.created_on < timedelta(seconds=1)
+
+
+def test_who_is_never_the_fastest_tries_eight_times_with_longer_and_longer_pauses(parts: Parts) -> None:
+    tries: list[None] = []
+
+    def work() -> None:
+        tries.append(None)
+        raise RecordConflictError
+
+    with pytest.raises(RecordConflictError):
+        parts.lifecycle.retry(work)
+    assert len(tries) == len(parts.pauses) + 1 == 8
+    assert all(
+        longest / 2 <= pause <= longest
+        for pause, longest in zip(parts.pauses[:4], (5e-3, 1e-2, 2e-2, 4e-2), strict=True)
+    )
+    assert len(set(parts.pauses)) > 1
