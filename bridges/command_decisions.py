@@ -23,9 +23,17 @@ class Advanced(NamedTuple):
     due_ms: int
 
 
-def advance(cause: Cause, online: bool, superseded: bool, heard_until: datetime, command: Command) -> Advanced:
+class Reach(NamedTuple):
+    """Whether a command would reach its socket now, and whether the socket itself has said so lately."""
+
+    online: bool
+    certain: bool
+
+
+def advance(cause: Cause, socket: Reach, superseded: bool, heard_until: datetime, command: Command) -> Advanced:
     """Let time pass for a command."""
-    send = command.advance(cause, online=online, superseded=superseded, heard_until=heard_until)
+    online, certain = socket
+    send = command.advance(cause, online=online, certain=certain, superseded=superseded, heard_until=heard_until)
     # A moment too early nothing could be decided, so it is rounded up.
     return Advanced(send, command.attempts, command.state if command.terminal else None, to_ms(command.due_at()) + 1)
 

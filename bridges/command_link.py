@@ -65,6 +65,10 @@ class CommandLink:
         """Whether a command sent now would reach its socket, as far as we know."""
         return self._link is not None and self._link.answers and self.presence.is_online(device_id)
 
+    def has_said_it_is_there(self, device_id: str) -> bool:
+        """Whether its socket has been heard over this connection."""
+        return self.presence.is_certain(device_id)
+
     @property
     def answers(self) -> bool:
         """Whether there is a broker and it goes on: else neither we nor the bridge hears what sockets say."""
@@ -89,9 +93,10 @@ class CommandLink:
         except PayloadRejected:
             return
         if isinstance(report, PresenceReport):
-            self.presence.note(device_id, report)
+            self.presence.note(device_id, report, kept=publish.retained)
             self._on_presence(device_id)
         elif isinstance(report, CommandReport):
+            self.presence.note_answer(device_id)
             self._on_answer(device_id, report)
 
     async def has_room(self) -> None:

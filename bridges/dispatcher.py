@@ -18,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from bridges.answers import Answers
-from bridges.command_decisions import Advanced, advance, withdraw
+from bridges.command_decisions import Advanced, Reach, advance, withdraw
 from bridges.command_link import CommandLink
 from bridges.command_rights import CommandRights
 from bridges.configuration_drift import ConfigurationDrift
@@ -34,7 +34,7 @@ from domain.errors import DependencyUnavailable, EventRejected
 from domain.events import EVENT_TYPES, CommandReported, Header, decode_event
 from domain.from_wire import report_of
 from domain.lifecycle.cause import Cause
-from domain.lifecycle.commands import Command
+from domain.lifecycle.commands import MOST_ATTEMPTS, Command
 from domain.lifecycle.devices import Device
 from domain.lifecycle.mapping import decode_lifecycle_event
 from domain.wire import CommandReport
@@ -218,8 +218,13 @@ class Dispatcher:
     def _wanted_at_ms(self, command: OpenCommand, now_ms: int) -> int:
         if self._rights.objection(command) is not None:
             return now_ms
-        online = self._link.reaches(command.device_id)
+        online = self._reaches_socket_of(command)
+        if command.attempts == MOST_ATTEMPTS - 1:
+            online = online and self._link.has_said_it_is_there(command.device_id)
         return command.wanted_at_ms(online=online, hearing=self._hearing, now_ms=now_ms)
+
+    def _reaches_socket_of(self, command: OpenCommand) -> bool:
+        return command.in_turn and self._link.reaches(command.device_id)
 
     def _enqueue(self, command: OpenCommand) -> None:
         if not command.enqueued:
@@ -242,7 +247,7 @@ class Dispatcher:
 
     async def _advance(self, command: OpenCommand) -> None:
         command.enqueued = False
-        online, now_ms = self._link.reaches(command.device_id), self._clock.now_ms()
+        now_ms = self._clock.now_ms()
         if command.answered or not self.commands.holds(command):
             return
         if self._wanted_at_ms(command, now_ms) > now_ms:
@@ -256,7 +261,8 @@ class Dispatcher:
         # The asking process's clock may be ahead of ours: nothing is done before it was asked for.
         cause = Cause(max(to_instant(now_ms), command.requested_at), "system:dispatcher", command.correlation_id)
         heard_until = to_instant(self._hearing.heard_until_ms(command.place[1]))
-        decide = partial(advance, cause, online, command.superseded, heard_until)
+        socket = Reach(self._reaches_socket_of(command), self._link.has_said_it_is_there(command.device_id))
+        decide = partial(advance, cause, socket, command.superseded, heard_until)
         if objection is not None:
             decide = partial(withdraw, cause, objection)
         try:
@@ -310,4 +316,6 @@ class Dispatcher:
         self._metrics.open.set(len(self.commands))
         if command.type == "configure":
             self._drift.command_ended(command.device_id)
+        if (waiting := self.commands.next_in_turn(command.device_id)) is not None:
+            self._see_to(waiting)
         return True

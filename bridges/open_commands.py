@@ -16,6 +16,9 @@ from domain.clock import to_ms
 from domain.command_wire import encode_command, wire_command
 from domain.lifecycle.commands import MOST_ATTEMPTS, Command, CommandType, supersedes
 
+MOST_AT_ONCE = 32
+"""So many open commands of a socket are sent, the others wait: it remembers 64, so none comes again that it forgot."""
+
 
 @dataclass(eq=False)
 class OpenCommand:
@@ -39,6 +42,8 @@ class OpenCommand:
     due_ms: int
     wake_ms: int | None = None
     enqueued: bool = False
+    in_turn: bool = False
+    """Whether it is one of its socket's oldest, `MOST_AT_ONCE`."""
     superseded: bool = False
     """Whether a later request makes this one wrong to send again."""
     answered: bool = False
@@ -93,7 +98,9 @@ class OpenCommands:
         for earlier in self.of_device(command.device_id):
             earlier.superseded = earlier.superseded or supersedes(command.type, earlier.type)
         self._by_id[command.id] = command
-        self._by_device.setdefault(command.device_id, {})[command.id] = command
+        of_device = self._by_device.setdefault(command.device_id, {})
+        command.in_turn = len(of_device) < MOST_AT_ONCE
+        of_device[command.id] = command
         return True
 
     def find(self, command_id: str) -> OpenCommand | None:
@@ -123,6 +130,15 @@ class OpenCommands:
             del of_device[command_id]
             if not of_device:
                 del self._by_device[command.device_id]
+        return command
+
+    def next_in_turn(self, device_id: str) -> OpenCommand | None:
+        """The command whose turn it is now that an older one of the device has ended."""
+        waiting = enumerate(self._by_device.get(device_id, {}).values())
+        place, command = next(((place, one) for place, one in waiting if not one.in_turn), (MOST_AT_ONCE, None))
+        if command is None or place >= MOST_AT_ONCE:
+            return None
+        command.in_turn = True
         return command
 
     def of_device(self, device_id: str) -> list[OpenCommand]:

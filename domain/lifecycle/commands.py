@@ -153,12 +153,20 @@ class Command(Entity):
         return min(self.expires_at, self.dispatched_at + timedelta(seconds=ANSWER_WITHIN_S[self.attempts - 1]))
 
     def advance(
-        self, cause: Cause, *, online: bool, superseded: bool = False, heard_until: datetime | None = None
+        self,
+        cause: Cause,
+        *,
+        online: bool,
+        certain: bool = True,
+        superseded: bool = False,
+        heard_until: datetime | None = None,
     ) -> bool:
         """Decide what time demands; True if the command is to be sent now (again).
 
         Args:
             online: whether the socket is there: to one that is not, nothing is sent and no attempt is counted.
+            certain: whether the socket itself has said that it is there since the broker could be asked; what a broker
+                kept of it may be older. The last attempt is left until it does.
             superseded: somebody has asked for another position of the relay since. Sent again, this command would
                 undo that.
             heard_until: up to when all that the socket has said is known; None: up to now. A command that was sent
@@ -176,6 +184,8 @@ class Command(Entity):
         if self._would_end(cause.at, superseded):
             why = ", and superseded by a newer command" if superseded else ""
             self._decide(self.Failed, cause, reason=f"no answer to {self.attempts} attempts{why}")
+            return False
+        if self.attempts == MOST_ATTEMPTS - 1 and not certain:
             return False
         self._decide(self.Dispatched, cause, attempt=self.attempts + 1)
         return True

@@ -123,6 +123,42 @@ async def test_a_lost_answer_makes_nobody_act_twice(
 
 
 @pytest.mark.long_on_stack
+async def test_more_commands_than_a_socket_remembers_are_done_once_each(
+    world: World, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They waited for a dispatcher, and every one of them is sent twice."""
+    monkeypatch.setattr("domain.lifecycle.commands.ANSWER_WITHIN_S", (1, 20, 20))
+    monkeypatch.setattr("bridges.open_commands.MOST_AT_ONCE", 8)
+    monkeypatch.setattr("ops.simulator.obedience.REMEMBERED_IDS", 16)
+    async with a_plug(world, faults=CommandFaults(answer_after_s=1.5)) as plug:
+        asked = [commands.request(plug.device.device_id, TOGGLE, expires_in_s=90) for _ in range(30)]
+        async with dispatching(commands):
+            for command_id in asked:
+                assert (await commands.ended(command_id)).state == "acknowledged"
+        assert plug.acted_ids == asked
+
+
+@pytest.mark.long_on_stack
+async def test_the_last_attempt_waits_for_a_socket_that_was_cut_off_with_its_broker(
+    world: World, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No last will: the broker that starts again still has it as online."""
+    monkeypatch.setattr("domain.lifecycle.commands.ANSWER_WITHIN_S", (0.3, 0.3, 20))
+    async with dispatching(commands) as metrics:
+        async with a_plug(world) as plug:
+            await until(lambda: metrics.registry.get_sample_value("wattaway_dispatcher_devices_online") == 1)
+            world.servers.kill9("mqtt")
+        world.servers.start("mqtt")
+        command_id = commands.request(plug.device.device_id, OFF)
+        await until(lambda: commands.events(command_id) == ["requested", "dispatched", "dispatched"])
+        await asyncio.sleep(1.5)  # Much longer than that attempt is waited for.
+        assert commands.events(command_id) == ["requested", "dispatched", "dispatched"]
+        async with a_plug(world) as plug:
+            assert (await commands.ended(command_id)).state == "acknowledged"
+            assert plug.acted_ids == [command_id]
+
+
+@pytest.mark.long_on_stack
 async def test_a_socket_restarts_once_and_comes_back(world: World, commands: Commands) -> None:
     async with dispatching(commands), a_plug(world) as plug:
         commands_before = plug.device.boot

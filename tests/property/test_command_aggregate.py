@@ -54,13 +54,14 @@ class CommandOnABadNetwork(RuleBasedStateMachine):
     def the_sockets_clock_is_set(self, skew_s: int) -> None:
         self.clock.at_ms = int(self.now.timestamp() * 1000) + skew_s * 1000
 
-    @rule(online=st.booleans(), unheard_s=st.sampled_from([0, 0, 0.5, 3, 3600]))
-    def dispatcher_looks(self, online: bool, unheard_s: float) -> None:
+    @rule(online=st.booleans(), certain=st.booleans(), unheard_s=st.sampled_from([0, 0, 0.5, 3, 3600]))
+    def dispatcher_looks(self, online: bool, certain: bool, unheard_s: float) -> None:
         expired = self.now >= self.expires_at
         heard_until, due_at, was_sent = self.now - timedelta(seconds=unheard_s), self.command.due_at(), self.sent > 0
         was_open = not self.command.terminal
-        if self.command.advance(self._cause(), online=online, heard_until=heard_until):
+        if self.command.advance(self._cause(), online=online, certain=certain, heard_until=heard_until):
             assert online
+            assert certain or self.sent < MOST_ATTEMPTS - 1
             assert not expired
             self.sent += 1
             self.on_the_way += 1

@@ -35,6 +35,9 @@ class Link:
     def reaches(self, _device_id: str) -> bool:
         return True
 
+    def has_said_it_is_there(self, _device_id: str) -> bool:
+        return True
+
     def send(self, device_id: str, _payload: bytes) -> bool:
         self.sent.append(device_id)
         return True

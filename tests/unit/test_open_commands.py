@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from bridges.hearing import Hearing
 from bridges.lanes import Lanes
-from bridges.open_commands import OpenCommand, OpenCommands, open_command
+from bridges.open_commands import MOST_AT_ONCE, OpenCommand, OpenCommands, open_command
 from bridges.presence_watch import PresenceWatch
 from bridges.watermarks import Watermarks
 from domain.clock import to_ms
@@ -16,6 +16,7 @@ from domain.command_wire import decode_command
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.commands import MOST_ATTEMPTS, Command, Order
 from domain.wire import PresenceReport
+from ops.simulator.obedience import REMEMBERED_IDS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NOW_MS = to_ms(NOW)
@@ -169,6 +170,25 @@ def test_commands_of_a_device_come_in_the_order_of_their_requests() -> None:
     assert table.of_device("nobody") == []
 
 
+def test_a_socket_remembers_more_commands_than_it_is_sent_at_once() -> None:
+    assert MOST_AT_ONCE < REMEMBERED_IDS
+
+
+def test_the_oldest_of_a_socket_are_in_turn_and_the_next_one_when_one_of_them_has_ended() -> None:
+    commands = [_command(offset=offset) for offset in range(MOST_AT_ONCE + 3)]
+    other = _command("d2")
+    table = _table(*commands, other)
+    assert [command.in_turn for command in commands] == [True] * MOST_AT_ONCE + [False] * 3
+    assert other.in_turn
+    assert table.next_in_turn("d1") is None
+    table.remove(commands[-1].id)
+    assert table.next_in_turn("d1") is None
+    table.remove(commands[5].id)
+    assert table.next_in_turn("d1") is commands[MOST_AT_ONCE]
+    assert table.next_in_turn("d1") is None
+    assert table.next_in_turn("d3") is None
+
+
 def test_sockets_that_come_and_go_do_not_fill_the_memory() -> None:
     command = _command()
     table = _table(command)
@@ -193,6 +213,22 @@ def test_the_watermark_is_the_oldest_record_under_way() -> None:
     marks.forget([PLACE])
     marks.done(PLACE, 7)
     assert marks.positions() == {}
+
+
+def test_what_a_broker_kept_makes_a_socket_online_but_not_certain() -> None:
+    watch = PresenceWatch()
+    watch.note("d1", PresenceReport(True), kept=True)
+    assert (watch.is_online("d1"), watch.is_certain("d1")) == (True, False)
+    watch.note_answer("d1")
+    watch.note_answer("d2")
+    assert (watch.is_certain("d1"), watch.is_certain("d2")) == (True, False)
+    watch.note("d2", PresenceReport(True))
+    assert watch.is_certain("d2")
+    watch.note("d2", PresenceReport(False))
+    watch.note("d2", PresenceReport(True), kept=True)
+    assert not watch.is_certain("d2")
+    watch.clear()
+    assert not watch.is_certain("d1")
 
 
 def test_a_socket_that_went_or_was_not_heard_of_is_not_online() -> None:
