@@ -45,6 +45,8 @@ def registration_routes(services: Services) -> APIRouter:
     @router.post(
         "/tenants/{tenant_id}/devices",
         summary="Register a socket; its token is shown this once",
+        description="If the answer is lost, the socket may be registered all the same: another token for it is the "
+        "remedy.",
         status_code=201,
         response_class=JsonBytes,
         responses={
@@ -63,7 +65,8 @@ def registration_routes(services: Services) -> APIRouter:
         "/tenants/{tenant_id}/devices/bulk",
         summary="Register up to 5,000 sockets from CSV, all of them or none",
         description="Columns `device_id,name,location`. Every wrong line is named. Answers the tokens, shown this "
-        "once, as JSON or (`Accept: text/csv`) as CSV.",
+        "once, as JSON or (`Accept: text/csv`) as CSV. If the answer is lost, all may be registered all the same: "
+        "another token for each is the remedy.",
         status_code=201,
         response_class=JsonBytes,
         responses={201: bulk_answer, **problem_responses(*CHANGE_PROBLEMS, 406)},
@@ -109,6 +112,7 @@ def registration_routes(services: Services) -> APIRouter:
     @router.post(
         "/devices/{device_id}/token",
         summary="Another token, shown this once; the old one ends at once",
+        description="If the answer is lost, the old token may have ended all the same: ask once more.",
         response_class=JsonBytes,
         responses={
             200: json_answer(RegisteredDevice, examples.REGISTERED_DEVICE),
