@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
 
@@ -136,6 +137,8 @@ TOPIC_EVENTS: Mapping[str, tuple[type[Any], ...]] = {
 }
 
 _encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+_MARK_LENGTH = 16
 _decoders = {name.encode(): msgspec.json.Decoder(event).decode for event, name in EVENT_TYPES.items()}
 _READING_TYPE = EVENT_TYPES[ReadingRecorded].encode()
 _decode_reading = _decoders[_READING_TYPE]
@@ -207,15 +210,24 @@ def source_header(device_id: str) -> Header:
 
 
 def report_record(event: Report) -> Record:
-    """The Kafka record of a report; the same fact at the same instant has the same `ce_id`."""
+    """The Kafka record of a report; the same fact at the same instant has the same `ce_id`.
+
+    Source: docs/protocol.md, "Kafka".
+    """
     match event:
         case PresenceChanged():
             identity = f"presence:{event.boot or '-'}:{'on' if event.online else 'off'}:{to_ms(event.received_at)}"
         case CommandReported():
             identity = f"command:{quote(event.command_id, safe='')}:{event.result}"
         case DeviceEventReported():
-            identity = f"event:{quote(event.event, safe='')}:{to_ms(event.reported_at or event.received_at)}"
+            at_ms = to_ms(event.reported_at or event.received_at)
+            identity = f"event:{quote(event.event, safe='')}:{at_ms}{_mark_of(event.details)}"
     return _record(REPORTS_TOPIC, event.device_id, identity, event, event.received_at)
+
+
+def _mark_of(details: Mapping[str, Any]) -> str:
+    """What tells apart two events of one name at one instant; the same details, in whatever order, give the same."""
+    return f":{sha256(_encode_sorted(details)).hexdigest()[:_MARK_LENGTH]}" if details else ""
 
 
 def dead_letter_record(event: DeadLettered) -> Record:

@@ -85,3 +85,26 @@ def test_a_topic_of_another_shape_is_a_dead_letter(topic: str, reason: str, devi
     assert isinstance(letter, DeadLettered)
     assert (letter.reason, letter.device_id) == (reason, device_id)
     assert letter.origin == f"mqtt:{topic[:300]}"
+
+
+def _report_ids(*payloads: bytes) -> list[bytes]:
+    messages = [_message("devices/d1/status", payload) for payload in payloads]
+    return [dict(record.headers)["ce_id"] for record in Translator(max_age_ms=1000).translate(messages).records]
+
+
+@pytest.mark.parametrize("at", [b"", b',"at":1764000000100'])
+def test_events_of_one_name_and_instant_are_told_apart_by_their_details(at: bytes) -> None:
+    ids = _report_ids(
+        b'{"event":"warning","cause":"over_current"%b}' % at,
+        b'{"event":"warning","cause":"over_voltage"%b}' % at,
+        b'{"event":"warning"%b}' % at,
+    )
+    assert len(set(ids)) == 3
+
+
+def test_an_event_that_is_sent_again_is_the_same_one_in_whatever_order_its_members_come() -> None:
+    first, again = _report_ids(
+        b'{"event":"trip","cause":"over_current","current_ma":17200,"at":1764000000100}',
+        b'{"at":1764000000100,"current_ma":17200,"event":"trip","cause":"over_current"}',
+    )
+    assert first == again
