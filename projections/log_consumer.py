@@ -19,13 +19,14 @@ from aiokafka.errors import KafkaError
 from sqlalchemy import Engine
 
 from domain.backoff import Backoff
-from domain.errors import DependencyUnavailable, LogReplaced
+from domain.errors import DependencyUnavailable
 from projections.dialect import translated_errors
 from projections.folded import Place
 from projections.folds import PROJECTED_TOPICS
+from projections.lag import LagWatch
 from projections.metrics import ProjectorMetrics
 from projections.parsed_records import as_parsed
-from projections.positions import Position, begin_positions, check_topic_ids, read_positions
+from projections.positions import Position, begin_positions, check_offsets, check_topic_ids, read_positions
 from projections.projector import Batch, Projector
 from projections.tables import ReadModel
 from projections.topic_ids import describe_topics
@@ -87,6 +88,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._source, self._projector = source, projector
         self._engine, self._model, self._metrics = engine, model, metrics
         self._hand_on, self._on_ready = hand_on, on_ready
+        self._lag = LagWatch(metrics.lag)
         self._tenure = -1
         self._next_check_at = 0.0
         self._next_id_check_at = 0.0
@@ -131,12 +133,16 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         consumer.subscribe(self._source.topics, listener=self)
         self._tenure = -1
+        watching: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(60):
                 await consumer.start()
+            watching = asyncio.ensure_future(self._lag.watch(consumer))
             while True:
                 await self._step(consumer)
         finally:
+            if watching is not None:
+                watching.cancel()
             await self._stop(consumer)
 
     async def _stop(self, consumer: Any) -> None:
@@ -201,6 +207,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             consumer.seek(place, positions[place.topic, place.partition].next_offset)
         await self._projector.take_over({key: positions[key] for key in starts})
         self._tenure = tenure
+        self._lag.positions = self._projector.positions
         self._expected = {key: positions[key].next_offset for key in starts}
         self._told = {}
         self._metrics.partitions.set(len(places))
@@ -213,13 +220,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             return read_positions(connection, self._model, self._source.group)
 
     async def _look_around(self, consumer: Any) -> None:
-        """Tell Kafka and Prometheus how far we are, and see whether the log is still the same."""
-        lag = 0
-        for place in consumer.assignment():
-            position = self._projector.positions.get((place.topic, place.partition))
-            if position is not None:
-                lag += max((consumer.highwater(place) or 0) - position.next_offset, 0)
-        self._metrics.lag.set(lag)
+        """Tell Kafka how far we are, and see whether the log is still the same."""
         try:
             await self._tell_kafka(consumer)
         except KafkaError as error:
@@ -288,23 +289,3 @@ async def _undisturbed(work: Awaitable[object]) -> None:
         await asyncio.wait({task}, timeout=2)
         task.cancel()
         raise
-
-
-def check_offsets(positions: dict[Place, Position], starts: dict[Place, int], ends: dict[Place, int]) -> None:
-    """Return if the log still holds what comes next in each partition.
-
-    Raises:
-        LogReplaced: it ends before, or begins after, the stored position.
-    """
-    for place, start in starts.items():
-        offset = positions[place].next_offset
-        if offset > ends[place]:
-            raise LogReplaced(
-                f"{place[0]}/{place[1]} ends at {ends[place]}, before the stored position {offset}: the log has lost "
-                "records; run `wattaway rebuild` to make the read models equal to what it holds now"
-            )
-        if offset < start:
-            raise LogReplaced(
-                f"{place[0]}/{place[1]} begins at {start}, behind the stored position {offset}: records expired before "
-                "they were projected; run `wattaway rebuild` to go on with what the log still holds"
-            )

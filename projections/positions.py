@@ -87,3 +87,23 @@ def check_topic_ids(positions: Mapping[Place, Position], topic_ids: Mapping[str,
                 f"filled from the one with id {position.topic_id}: point at the right Kafka, or run `wattaway rebuild` "
                 "to fill the read models from this one"
             )
+
+
+def check_offsets(positions: Mapping[Place, Position], starts: Mapping[Place, int], ends: Mapping[Place, int]) -> None:
+    """Return if the log still holds what comes next in each partition.
+
+    Raises:
+        LogReplaced: it ends before, or begins after, the stored position.
+    """
+    for place, start in starts.items():
+        offset = positions[place].next_offset
+        if offset > ends[place]:
+            raise LogReplaced(
+                f"{place[0]}/{place[1]} ends at {ends[place]}, before the stored position {offset}: the log has lost "
+                "records; run `wattaway rebuild` to make the read models equal to what it holds now"
+            )
+        if offset < start:
+            raise LogReplaced(
+                f"{place[0]}/{place[1]} begins at {start}, behind the stored position {offset}: records expired before "
+                "they were projected; run `wattaway rebuild` to go on with what the log still holds"
+            )

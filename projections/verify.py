@@ -26,10 +26,10 @@ from projections.latest_views import LatestViews
 from projections.lifecycle_audit import LifecycleAudit
 from projections.lifecycle_tables import LifecycleTables
 from projections.log_audit import LogAudit
-from projections.log_consumer import LogSource, check_offsets
+from projections.log_consumer import LogSource
 from projections.log_reader import LogReader, open_log
 from projections.options import ProjectorOptions, redis_client
-from projections.positions import Position, begin_positions, check_topic_ids, read_positions
+from projections.positions import Position, begin_positions, check_offsets, check_topic_ids, read_positions
 from projections.replaying import Replay
 from projections.rollups import HOUR_MS
 from projections.schema import check_schema, create_generation
