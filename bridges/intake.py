@@ -32,11 +32,12 @@ class Link(Protocol):
 class Message:
     """One message under way to the log, and every delivery of it that waits for the outcome."""
 
-    __slots__ = ("deliveries", "link", "packet_id", "payload", "received_at_ms", "topic")
+    __slots__ = ("deliveries", "link", "packet_id", "payload", "received_at_ms", "retained", "topic")
 
     def __init__(self, link: Link, publish: Publish, received_at_ms: int) -> None:
         self.topic = publish.topic
         self.payload = publish.payload
+        self.retained = publish.retained
         self.link = link
         self.packet_id = publish.packet_id
         self.received_at_ms = received_at_ms

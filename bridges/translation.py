@@ -64,7 +64,8 @@ class Translator:
         if channel == "data":
             self._data(device_id, message, into)
         elif channel == "status":
-            report = report_of(device_id, decode_status(message.payload), received_at_ms=message.received_at_ms)
+            status, at_ms = decode_status(message.payload), message.received_at_ms
+            report = report_of(device_id, status, received_at_ms=at_ms, retained=message.retained)
             into.records.append(report_record(report))
             into.reports += 1
         else:

@@ -79,6 +79,8 @@ class PresenceChanged(msgspec.Struct, frozen=True, gc=False, omit_defaults=True)
     boot: Boot | None = None
     firmware: str | None = None
     config: int | None = None
+    retained: bool = False
+    """The broker had kept it for whoever subscribes: it was said some time ago, maybe by a socket that is gone."""
 
 
 class CommandReported(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -215,6 +217,9 @@ def report_record(event: Report) -> Record:
     Source: docs/protocol.md, "Kafka".
     """
     match event:
+        case PresenceChanged(retained=True):
+            state = f"{event.boot or '-'}:{'on' if event.online else 'off'}"
+            identity = f"presence:{state}:retained{_mark_of({'firmware': event.firmware, 'config': event.config})}"
         case PresenceChanged():
             identity = f"presence:{event.boot or '-'}:{'on' if event.online else 'off'}:{to_ms(event.received_at)}"
         case CommandReported():

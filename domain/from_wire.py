@@ -56,12 +56,13 @@ def reading_records(device_id: str, readings: Sequence[WireReading], *, received
     return records
 
 
-def report_of(device_id: str, report: StatusReport, *, received_at_ms: int) -> Report:
-    """The event of a status payload."""
+def report_of(device_id: str, report: StatusReport, *, received_at_ms: int, retained: bool = False) -> Report:
+    """The event of a status payload; `retained` if the broker had kept it."""
     received_at = to_instant(received_at_ms)
     match report:
         case PresenceReport():
-            return PresenceChanged(device_id, report.online, received_at, report.boot, report.firmware, report.config)
+            said = report.boot, report.firmware, report.config
+            return PresenceChanged(device_id, report.online, received_at, *said, retained=retained)
         case CommandReport():
             return CommandReported(
                 device_id,

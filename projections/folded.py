@@ -55,20 +55,8 @@ class Presence(NamedTuple):
     boot: str | None
     firmware: str | None
     config: int | None
-
-    def after(self, earlier: Presence | None) -> Presence:
-        """The two as one: the newer one wins, what it does not say stays."""
-        if earlier is None:
-            return self
-        if self.received_at_ms < earlier.received_at_ms:
-            return earlier
-        return Presence(
-            self.received_at_ms,
-            self.online,
-            self.boot if self.boot is not None else earlier.boot,
-            self.firmware if self.firmware is not None else earlier.firmware,
-            self.config if self.config is not None else earlier.config,
-        )
+    retained: bool = False
+    """The broker had kept it: if it says nothing new, nobody was heard."""
 
 
 class Undated(NamedTuple):
@@ -94,7 +82,8 @@ class FoldedBatch:
     undated: list[Undated] = field(default_factory=list)
     devices: dict[int, Device] = field(default_factory=dict)
     newest: dict[str, Newest] = field(default_factory=dict)
-    presences: dict[int, Presence] = field(default_factory=dict)
+    presences: list[tuple[int, Presence]] = field(default_factory=list)
+    """By device, in the order of the log."""
     reports: list[Row] = field(default_factory=list)
     decided: list[Decided] = field(default_factory=list)
     dead_letters: list[Row] = field(default_factory=list)

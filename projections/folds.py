@@ -196,8 +196,8 @@ def _fold_report(folded: FoldedBatch, event: Report, record: LogRecord, refused:
         if event.config is not None and not 0 <= event.config <= _BIGGEST:
             raise EventRejected("schema", f"`config` is {event.config}")
         firmware = None if event.firmware is None else event.firmware[:_TEXT_LENGTH]
-        presence = Presence(received_at_ms, event.online, event.boot, firmware, event.config)
-        folded.presences[device_ref] = presence.after(folded.presences.get(device_ref))
+        presence = Presence(received_at_ms, event.online, event.boot, firmware, event.config, event.retained)
+        folded.presences.append((device_ref, presence))
     kind = EVENT_TYPES[type(event)].removeprefix("wattaway.").removesuffix(".v1")
     body = (record.value or b"").decode()
     folded.reports.append((device_ref, report_id, received_at_ms, kind, body))

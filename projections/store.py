@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from sqlalchemy import Connection, Engine, or_, select
 
@@ -155,15 +156,17 @@ class Store:
     def _put_presences(self, connection: Connection, batch: FoldedBatch) -> dict[str, Presence]:
         told: dict[str, Presence] = {}
         table = self.model.devices
-        for ref in sorted(batch.presences):
-            presence = batch.presences[ref]
-            older = or_(table.c.presence_at_ms.is_(None), table.c.presence_at_ms <= presence.received_at_ms)
-            says = {"online": presence.online, "presence_at_ms": presence.received_at_ms}
-            says |= {name: value for name, value in presence._asdict().items() if name in _KEPT and value is not None}
-            connection.execute(table.update().where(table.c.device_ref == ref, older).values(says))
-        for start in range(0, len(batch.presences), 1000):
-            refs = sorted(batch.presences)[start : start + 1000]
-            columns = table.c.device_id, table.c.presence_at_ms, table.c.online, *(table.c[name] for name in _KEPT)
+        for ref, presence in sorted(batch.presences, key=itemgetter(0)):
+            holds = or_(table.c.presence_at_ms.is_(None), table.c.presence_at_ms <= presence.received_at_ms)
+            says = {name: value for name, value in presence._asdict().items() if name in _KEPT and value is not None}
+            if presence.retained:
+                holds &= or_(*(table.c[name].is_distinct_from(value) for name, value in says.items()))
+            says["presence_at_ms"] = presence.received_at_ms
+            connection.execute(table.update().where(table.c.device_ref == ref, holds).values(says))
+        told_of = sorted({ref for ref, _ in batch.presences})
+        for start in range(0, len(told_of), 1000):
+            refs = told_of[start : start + 1000]
+            columns = table.c.device_id, table.c.presence_at_ms, *(table.c[name] for name in _KEPT)
             for row in connection.execute(select(*columns).where(table.c.device_ref.in_(refs))):
                 told[row[0]] = Presence(*row[1:])
         return told
@@ -178,7 +181,7 @@ class Store:
         self._remembered.boots |= learned.boots
 
 
-_KEPT = ("boot", "firmware", "config")
+_KEPT = ("online", "boot", "firmware", "config")
 
 
 def _tells_more(device: Device, known: Device | None) -> bool:

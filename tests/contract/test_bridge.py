@@ -140,13 +140,15 @@ async def test_presence_comes_from_the_socket_and_from_its_last_will(world: Worl
     ]
 
 
-async def test_a_bridge_that_returns_hears_the_presence_that_the_broker_kept(world: World) -> None:
+async def test_a_bridge_that_returns_tells_the_presence_that_the_broker_kept_as_such(world: World) -> None:
     async with a_socket(world) as socket:
         async with running_bridge(world) as bridge:
             socket.send_presence(encode_status(presence(True)))
             await until(lambda: bridge.tap.acknowledged_of(socket.device_id) == 1)
         async with running_bridge(world):
             await until_count(lambda: _presence_count(world, socket.device_id), 2)
+        events = await events_of(world, REPORTS_TOPIC, socket.device_id, PresenceChanged)
+    assert [(event.online, event.boot, event.retained) for event in events] == [(True, BOOT, False), (True, BOOT, True)]
 
 
 async def test_what_happened_at_a_socket_reaches_the_reports(world: World) -> None:

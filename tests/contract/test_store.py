@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from domain.clock import to_instant
 from domain.errors import DependencyUnavailable, LogReplaced, PositionFenced, SettingInvalid
-from domain.events import DEAD_LETTERS_TOPIC, REPORTS_TOPIC, dead_letter
+from domain.events import DEAD_LETTERS_TOPIC, REPORTS_TOPIC, PresenceChanged, dead_letter
 from projections.dialect import drop_generation, is_mysql, snapshot_engine, swap_generations, write_engine
-from projections.folded import FoldedBatch
+from projections.folded import FoldedBatch, Presence
 from projections.folds import fold_records
 from projections.partitions import add_partitions
 from projections.positions import check_topic_ids, read_positions
@@ -135,7 +138,7 @@ def test_everything_of_a_batch_is_stored(engine: Engine, clock: MovableClock) ->
         {READINGS: stored([reading(up_ms=5), poison()]), reports: stored([says], 4), letters: stored([letter], 9)}
     )
     told = store.commit(batch, positions)
-    assert told == {"socket": (T0_MS, True, "9f3a61c2", "1.4.0 ü😀", 2**40)}
+    assert told == {"socket": (T0_MS, True, "9f3a61c2", "1.4.0 ü😀", 2**40, False)}
     tables = dump(engine)
     ref = device_ref_of("socket")
     assert tables["boots"] == [(ref, 0x9F3A61C2, T0_MS - 5)]
@@ -145,6 +148,58 @@ def test_everything_of_a_batch_is_stored(engine: Engine, clock: MovableClock) ->
     assert tables["dead_letters"][0][8:] == ("😀", "mqtt:x", b"\x00\xff")
     assert len(tables["readings"]) == len(tables["device_reports"]) == 1
     assert [row[4] for row in tables["consumer_positions"]] == [10, 2, 5]
+
+
+def _presences_after(engine: Engine, clock: MovableClock, *batches: list[PresenceChanged]) -> Presence:
+    """The presence of the socket after these batches, as the store tells it."""
+    store, reports = Store(engine, LIVE, GROUP, clock), (REPORTS_TOPIC, 0)
+    positions, offset = begun(store, reports), 0
+    for events in batches:
+        told = store.commit(fold_records({reports: stored(events, offset)}), positions)
+        offset += len(events)
+        positions[reports] = positions[reports]._replace(next_offset=offset)
+    return told["socket"]
+
+
+ONLINE = presence(boot="9f3a61c2", firmware="1.4.0", config=7)
+GONE = presence(online=False, at_ms=T0_MS + 5)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_last_will_leaves_what_the_device_said_before(engine: Engine, clock: MovableClock, at_once: bool) -> None:
+    batches = [[ONLINE, GONE]] if at_once else [[ONLINE], [GONE]]
+    assert _presences_after(engine, clock, *batches) == (T0_MS + 5, False, "9f3a61c2", "1.4.0", 7, False)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize(
+    ("before", "kept", "heard_at_ms"),
+    [
+        ([ONLINE], {}, T0_MS),
+        ([ONLINE], {"boot": None, "firmware": None, "config": None}, T0_MS),
+        ([ONLINE], {"config": 8}, T0_MS + 9),
+        ([ONLINE], {"online": False}, T0_MS + 9),
+        ([ONLINE, GONE], {}, T0_MS + 9),
+        ([ONLINE, GONE], {"online": False}, T0_MS + 5),
+        ([], {}, T0_MS + 9),
+    ],
+)
+def test_what_the_broker_kept_counts_only_if_it_is_news(
+    engine: Engine,
+    clock: MovableClock,
+    before: list[PresenceChanged],
+    kept: dict[str, Any],
+    heard_at_ms: int,
+    at_once: bool,
+) -> None:
+    retained = msgspec.structs.replace(ONLINE, received_at=to_instant(T0_MS + 9), retained=True, **kept)
+    batches = [[*before, retained]] if at_once else [*([one] for one in before), [retained]]
+    found = _presences_after(engine, clock, *batches)
+    assert (found.received_at_ms, found.online, found.config) == (
+        heard_at_ms,
+        kept.get("online", True),
+        kept.get("config") or 7,
+    )
 
 
 def test_a_second_worker_at_the_same_position_is_fenced_and_writes_nothing(engine: Engine, clock: MovableClock) -> None:

@@ -99,12 +99,6 @@ def test_a_report_without_an_id_is_poison_and_a_long_id_is_hashed() -> None:
     assert folded.reports[0][1].startswith("sha256:") and len(folded.reports[0][1]) == 71
 
 
-def test_a_last_will_leaves_what_the_device_said_before() -> None:
-    events = [presence(boot="9f3a61c2", firmware="1.4.0", config=7), presence(online=False, at_ms=T0_MS + 5)]
-    folded = fold_records({(REPORTS_TOPIC, 0): stored(events)})
-    assert folded.presences[device_ref_of("socket")] == (T0_MS + 5, False, "9f3a61c2", "1.4.0", 7)
-
-
 def test_the_newest_reading_is_by_time_then_boot_then_seq() -> None:
     events = [
         reading(seq=9, at_ms=T0_MS + 1),

@@ -20,8 +20,8 @@ class NoLink:
     def resume(self) -> None: ...
 
 
-def _message(topic: str, payload: bytes) -> Message:
-    return Message(NoLink(), Publish(topic, payload, 1, False, False), NOW_MS)
+def _message(topic: str, payload: bytes, *, retained: bool = False, at_ms: int = NOW_MS) -> Message:
+    return Message(NoLink(), Publish(topic, payload, 1, False, retained), at_ms)
 
 
 def _reading(seq: int) -> bytes:
@@ -108,3 +108,17 @@ def test_an_event_that_is_sent_again_is_the_same_one_in_whatever_order_its_membe
         b'{"at":1764000000100,"current_ma":17200,"event":"trip","cause":"over_current"}',
     )
     assert first == again
+
+
+def test_a_presence_that_the_broker_kept_is_one_report_however_often_it_is_given_out() -> None:
+    online, newer = b'{"online":true,"boot":"0badcafe","config":7}', b'{"online":true,"boot":"0badcafe","config":8}'
+    messages = [
+        _message("devices/d1/status", online),
+        _message("devices/d1/status", online, retained=True, at_ms=NOW_MS + 1),
+        _message("devices/d1/status", online, retained=True, at_ms=NOW_MS + 2),
+        _message("devices/d1/status", newer, retained=True, at_ms=NOW_MS + 3),
+    ]
+    translated = Translator(max_age_ms=1000).translate(messages)
+    assert [event.retained for event in _events(translated)] == [False, True, True, True]  # type: ignore[attr-defined]
+    ids = [dict(record.headers)["ce_id"] for record in translated.records]
+    assert ids[1] == ids[2] and len(set(ids)) == 3
