@@ -34,6 +34,7 @@ from domain.errors import DependencyUnavailable
 HEARTBEAT_S = 15.0
 REMEMBERED_ITEMS = 10_000
 MAX_CLIENTS = 1000
+MAX_CLIENTS_EACH = 50
 _RATE_WINDOW_S = 60.0
 _LONGEST_BACKOFF_S = 2.0
 _CHECK_RIGHTS_S = 0.5
@@ -84,6 +85,10 @@ class LiveFeed:
     @property
     def full(self) -> bool:
         return len(self._queues) >= MAX_CLIENTS
+
+    def has_enough(self, user_id: str | None) -> bool:
+        """Whether this user, with all sessions and tokens, listens as often as one may."""
+        return sum(viewer.user_id == user_id for viewer in self._queues.values()) >= MAX_CLIENTS_EACH
 
     @property
     def following(self) -> bool:
@@ -184,10 +189,11 @@ class LiveFeed:
 
     @contextmanager
     def _joined(self, queue: LiveQueue, viewer: LiveViewer, transport: str) -> Iterator[None]:
+        # Many may have been let in at once, before the first of them was here.
+        if self._closed or self.full or self.has_enough(viewer.user_id):
+            queue.close()
         self._queues[queue] = viewer
         LIVE_CLIENTS.labels(transport).inc()
-        if self._closed:
-            queue.close()
         try:
             yield
         finally:

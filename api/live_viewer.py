@@ -44,6 +44,10 @@ class LiveViewer:
         return before is not self._told and before != self._told
 
     @property
+    def user_id(self) -> str | None:
+        return self._identity.principal.user_id
+
+    @property
     def session_key(self) -> str | None:
         return None if self._identity.found is None else self._identity.found.key
 

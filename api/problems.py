@@ -14,7 +14,7 @@
 | 415    | `/problems/unsupported-media-type`          | not a kind of body that is taken |
 | 416    | `/problems/range-not-satisfiable`           | no such part: `Content-Range` |
 | 422    | `/problems/invalid-parameter`               | a parameter is wrong: `errors` names each |
-| 429    | `/problems/too-many-requests`, `…/locked-out` | wait for `Retry-After` |
+| 429    | `/problems/too-many-requests`, `…/locked-out`, `…/too-many-live-connections` | wait for `Retry-After` |
 | 500    | `/problems/internal-error`                  | our fault; the log has the rest |
 | 503    | `/problems/dependency-unavailable`          | a server behind us is away: `Retry-After` |
 """

@@ -13,12 +13,14 @@ from typing import NamedTuple
 import uvicorn
 from fastapi import FastAPI
 from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from api.services import Services
 from domain.errors import SettingInvalid
 
 DRAIN_TIMEOUT_S = 5
+STALLED_AFTER_S = 30.0
 
 
 class Certificate(NamedTuple):
@@ -50,6 +52,7 @@ async def serve(
     listener = _listen(host, port)
     config = uvicorn.Config(
         app,
+        http=_Http,
         ws=_WebSockets,
         log_config=None,
         access_log=False,
@@ -70,6 +73,28 @@ async def serve(
         stopping = group.create_task(_wait_for_stop(app, server, stop))
         await server.serve(sockets=[listener])
         stopping.cancel()
+
+
+class _Http(HttpToolsProtocol):
+    """Lets a client go that has not read for `STALLED_AFTER_S`: a live stream, most of all, would never end."""
+
+    _stalls: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalls = self.loop.call_later(STALLED_AFTER_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._reads()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._reads()
+
+    def _reads(self) -> None:
+        if self._stalls is not None:
+            self._stalls.cancel()
 
 
 class _WebSockets(WebSocketsSansIOProtocol):

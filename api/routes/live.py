@@ -11,9 +11,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocketDisconnect
 
 from api.asking import AskerIdentity, Identity, check_own_page, current_identity
-from api.live import LiveEvent
+from api.live import MAX_CLIENTS_EACH, LiveEvent, LiveFeed
 from api.live_viewer import NOTHING_LEFT, SIGNED_OUT, LiveViewer
-from api.problems import RETRY_AFTER_S, Forbidden, Unauthenticated, problem, unavailable
+from api.problems import RETRY_AFTER_S, Forbidden, TooMany, Unauthenticated, problem, unavailable
 from api.routes.devices import parse_device_ids
 from api.schemas import problem_responses
 from api.services import API_PREFIX, Services
@@ -32,13 +32,16 @@ _SSE_EXAMPLE = (
     '"kitchen-kettle","boot":"9f3a61c2","seq":17,"measured_at":"2026-11-23T17:00:00.123000Z","received_at":'
     '"2026-11-23T17:00:00.210000Z","power_w":98.2}]}\n\n'
 )
-_SSE_DESCRIPTION = """
+_SSE_DESCRIPTION = f"""
 Events: `hello` (first), `readings` and `presence` (`items`), `missed` (`count` items were dropped because this client
 reads too slowly; null: nobody knows how many, so ask `latest` again), `sight` (you may see other devices than before,
 so ask `devices` again), `heartbeat`. The same JSON comes over the WebSocket at `/api/v1/live`, one event a text frame.
 
 Only what you may see at that moment comes. The stream ends within two seconds after your session or token has ended,
 or your right to every device in it; a WebSocket is then closed with 4401 or 4403.
+
+You may listen up to {MAX_CLIENTS_EACH} times at once, over both: beyond that, 429. A client that does not read for 30
+seconds is let go.
 
 `Last-Event-ID`: the server remembers the last 10,000 items. A client that comes back within those gets what it missed;
 one that comes back later, or to another process, gets `missed` with `count` null.
@@ -70,6 +73,7 @@ def live_routes(services: Services) -> APIRouter:
         last_event_id: Annotated[str | None, Header(max_length=80)] = None,
     ) -> Response:
         await services.deciding.allow_site(request, asker.principal, "account.see")
+        _allow_one_more(services.feed, asker)
         if services.feed.full:
             return _too_many(request)
         viewer = _viewer(services, asker, _wanted(device or []))
@@ -95,6 +99,17 @@ def _viewer(services: Services, identity: Identity, wanted: frozenset[str] | Non
     return LiveViewer(services.deciding, services.recognition, identity, wanted)
 
 
+def _allow_one_more(feed: LiveFeed, identity: Identity) -> None:
+    """Return if this user may listen once more.
+
+    Raises:
+        TooMany: they listen often enough.
+    """
+    if feed.has_enough(identity.principal.user_id):
+        detail = "you have as many live connections as one may have: close one"
+        raise TooMany("too-many-live-connections", detail, 10 * RETRY_AFTER_S)
+
+
 def _too_many(request: Request | WebSocket) -> Response:
     detail = "too many live clients; try again later"
     return problem(request, 503, "too-many-clients", detail, headers={"Retry-After": str(10 * RETRY_AFTER_S)})
@@ -110,6 +125,7 @@ async def _admitted(services: Services, websocket: WebSocket) -> LiveViewer | Re
         identity = await current_identity(websocket)
         await services.deciding.allow_site(websocket, identity.principal, "account.see")
         wanted = _wanted(websocket.query_params.getlist("device"))
+        _allow_one_more(services.feed, identity)
     except InvalidInput as error:
         return problem(websocket, 422, "invalid-parameter", error.detail)
     except Unauthenticated as error:
@@ -117,6 +133,8 @@ async def _admitted(services: Services, websocket: WebSocket) -> LiveViewer | Re
         return problem(websocket, 401, error.kind, str(error), headers=headers)
     except (Forbidden, Denied) as error:
         return problem(websocket, 403, error.kind, str(error))
+    except TooMany as error:
+        return problem(websocket, 429, error.kind, str(error), headers={"Retry-After": str(error.retry_after_s)})
     except DependencyUnavailable as error:
         return unavailable(websocket, error)
     return _too_many(websocket) if services.feed.full else _viewer(services, identity, wanted)

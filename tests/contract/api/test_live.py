@@ -189,7 +189,7 @@ async def test_a_client_that_leaves_is_forgotten(api: ApiCorner) -> None:
             await asyncio.sleep(0.01)
 
 
-async def live_clients(client: httpx.AsyncClient) -> float:
+async def live_clients(client: httpx.AsyncClient, transport: str = "websocket") -> float:
     page = (await client.get("/metrics")).text
     family = next(f for f in text_string_to_metric_families(page) if f.name == "wattaway_api_live_clients")
-    return sum(sample.value for sample in family.samples if sample.labels["transport"] == "websocket")
+    return sum(sample.value for sample in family.samples if sample.labels["transport"] == transport)
