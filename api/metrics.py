@@ -73,7 +73,7 @@ async def joined_metrics(sources: Mapping[str, str]) -> bytes:
     """Our families, then those of every source that answers.
 
     Args:
-        sources: role name → the URL of its Prometheus page, on loopback.
+        sources: role name → the URL of its Prometheus page.
     """
     pages = await asyncio.gather(*(asyncio.to_thread(_fetch, url) for url in sources.values()))
     for name, page in zip(sources, pages, strict=True):

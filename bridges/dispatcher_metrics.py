@@ -41,6 +41,6 @@ class DispatcherMetrics:
         self.mqtt_connected = Gauge(name + "mqtt_connected", "1 while connected to the broker.", registry=registry)
         self.partitions = Gauge(name + "partitions", "Partitions that are this dispatcher's.", registry=registry)
 
-    def served(self, port: int) -> AbstractContextManager[None]:
-        """Serve these on loopback while the context lasts; on no port if it is 0."""
-        return metrics_served(self.registry, port, "WATTAWAY_DISPATCHER_METRICS_PORT")
+    def served(self, host: str, port: int) -> AbstractContextManager[None]:
+        """Serve these while the context lasts; on no port if it is 0."""
+        return metrics_served(self.registry, host, port, "WATTAWAY_DISPATCHER_METRICS_PORT")

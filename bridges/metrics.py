@@ -41,10 +41,10 @@ class BridgeMetrics:
         self.kafka_connected = Gauge(name + "kafka_connected", "1 while Kafka takes records.", registry=registry)
         self.devices_seen = Gauge(name + "devices_seen", "Devices heard of since the start.", registry=registry)
 
-    def served(self, port: int) -> AbstractContextManager[None]:
-        """Serve these on loopback while the context lasts; on no port if it is 0.
+    def served(self, host: str, port: int) -> AbstractContextManager[None]:
+        """Serve these while the context lasts; on no port if it is 0.
 
         Raises:
             SettingInvalid: the port is in use.
         """
-        return metrics_served(self.registry, port, "WATTAWAY_BRIDGE_METRICS_PORT")
+        return metrics_served(self.registry, host, port, "WATTAWAY_BRIDGE_METRICS_PORT")

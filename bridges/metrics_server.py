@@ -1,4 +1,4 @@
-"""Serving a role's metrics to Prometheus, on loopback."""
+"""Serving a role's metrics to Prometheus."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from domain.errors import SettingInvalid
 
 
 @contextmanager
-def metrics_served(registry: CollectorRegistry, port: int, setting: str) -> Iterator[None]:
+def metrics_served(registry: CollectorRegistry, host: str, port: int, setting: str) -> Iterator[None]:
     """Serve these while the context lasts; on no port if it is 0.
 
     Raises:
-        SettingInvalid: the port that `setting` names is in use.
+        SettingInvalid: the port that `setting` names is in use, or there is no such host here.
     """
     if port == 0:
         yield
         return
     try:
-        server, thread = start_http_server(port, addr="127.0.0.1", registry=registry)
+        server, thread = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
-        raise SettingInvalid(f"{setting}: 127.0.0.1:{port}: {error.strerror}") from error
+        raise SettingInvalid(f"WATTAWAY_METRICS_HOST, {setting}: {host}:{port}: {error.strerror}") from error
     try:
         yield
     finally:

@@ -20,6 +20,6 @@ class RelayMetrics:
         self.active = Gauge(name + "active", "1 while this relay is the one that carries.", registry=registry)
         self.failures = Counter(name + "failures", "Times it began anew for want of a server.", registry=registry)
 
-    def served(self, port: int) -> AbstractContextManager[None]:
-        """Serve these on loopback while the context lasts; on no port if it is 0."""
-        return metrics_served(self.registry, port, "WATTAWAY_RELAY_METRICS_PORT")
+    def served(self, host: str, port: int) -> AbstractContextManager[None]:
+        """Serve these while the context lasts; on no port if it is 0."""
+        return metrics_served(self.registry, host, port, "WATTAWAY_RELAY_METRICS_PORT")

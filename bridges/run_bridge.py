@@ -44,6 +44,7 @@ async def run_bridge(
     reading_max_age_ms: int,
     receipt_interval_ms: int,
     metrics_port: int,
+    metrics_host: str = "127.0.0.1",
     stop: asyncio.Event,
     clock: Clock | None = None,
     metrics: BridgeMetrics | None = None,
@@ -55,14 +56,14 @@ async def run_bridge(
     Args:
         reading_max_age_ms: older readings become dead letters.
         receipt_interval_ms: how long receipts are collected for a device.
-        metrics_port: for Prometheus, on loopback; 0: none.
+        metrics_port: for Prometheus; 0: none.
     Raises:
         DependencyUnavailable: Kafka or the broker is out of reach at the start.
         SettingInvalid: the broker refuses us, a topic cannot hold the log, or the metrics port is in use.
     """
     bridge = _Bridge(mqtt, kafka, clock or SystemClock(), metrics or BridgeMetrics(), reading_max_age_ms)
     async with AsyncExitStack() as stack:
-        if await _done_before(stop, bridge.start(stack, metrics_port)):
+        if await _done_before(stop, bridge.start(stack, metrics_host, metrics_port)):
             await bridge.carry(stop, receipt_interval_ms / 1000)
 
 
@@ -81,7 +82,7 @@ class _Bridge:
         translator = Translator(max_age_ms=reading_max_age_ms)
         self._carrier = MqttToKafka(self._intake, translator, self._event_log, self._book, metrics)
 
-    async def start(self, stack: AsyncExitStack, metrics_port: int) -> None:
+    async def start(self, stack: AsyncExitStack, metrics_host: str, metrics_port: int) -> None:
         """Return once messages are taken; `stack` undoes it."""
         topics = [self._kafka.topic_prefix + topic for topic in (READINGS_TOPIC, REPORTS_TOPIC, DEAD_LETTERS_TOPIC)]
         await ensure_topics(self._kafka.bootstrap, topics, self._kafka.needs)
@@ -91,7 +92,7 @@ class _Bridge:
         stack.push_async_callback(self._session.close)
         await self._session.start()
         # Whoever can read the metrics knows that the bridge takes messages.
-        stack.enter_context(self._metrics.served(metrics_port))
+        stack.enter_context(self._metrics.served(metrics_host, metrics_port))
         log.info("bridge ready", kafka=self._kafka.bootstrap)
 
     async def carry(self, stop: asyncio.Event, receipt_interval_s: float) -> None:

@@ -35,6 +35,7 @@ async def run_dispatcher(
     kafka: KafkaServer,
     *,
     metrics_port: int,
+    metrics_host: str = "127.0.0.1",
     stop: asyncio.Event,
     clock: Clock | None = None,
     metrics: DispatcherMetrics | None = None,
@@ -54,7 +55,7 @@ async def run_dispatcher(
         stack.push_async_callback(parts.close)
         await parts.rights.begin()
         await parts.link.start()
-        await parts.run(stop, lambda: stack.enter_context(parts.metrics.served(metrics_port)))
+        await parts.run(stop, lambda: stack.enter_context(parts.metrics.served(metrics_host, metrics_port)))
     log.info("dispatcher stopped")
 
 

@@ -41,6 +41,7 @@ async def run_relay(
     alone: Alone,
     topic_id: Callable[[str], Awaitable[str]],
     metrics_port: int,
+    metrics_host: str = "127.0.0.1",
     stop: asyncio.Event,
     on_step: Callable[[str], None] = lambda _step: None,
 ) -> None:
@@ -66,7 +67,7 @@ async def run_relay(
         metrics,
         on_step=on_step,
     )
-    with metrics.served(metrics_port):
+    with metrics.served(metrics_host, metrics_port):
         log.info("relay ready", topic=topic)
         try:
             await _carry(relay, alone, hints, stop)

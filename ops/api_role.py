@@ -27,12 +27,6 @@ _PROBE_S = 1.0
 
 async def serve_api_role(settings: Settings) -> None:
     """Answer people and programs until SIGTERM."""
-    ports = {
-        "bridge": settings.bridge_metrics_port,
-        "projector": settings.projector_metrics_port,
-        "relay": settings.relay_metrics_port,
-        "dispatcher": settings.dispatcher_metrics_port,
-    }
     with open_application(settings) as application:
         app = create_app(
             database_url=settings.resolved_database_url(),
@@ -46,7 +40,7 @@ async def serve_api_role(settings: Settings) -> None:
                 f"{settings.mqtt_host}:{settings.mqtt_port}",
                 settings.kafka_topic_prefix,
             ),
-            metrics_sources={role: f"http://127.0.0.1:{port}/metrics" for role, port in ports.items() if port},
+            metrics_sources=settings.resolved_metrics_sources(),
             protection=protection_of(settings),
             probes={"kafka": partial(_probe_kafka, settings), "mqtt": partial(_probe_mqtt, settings)},
         )

@@ -28,5 +28,6 @@ async def serve_bridge_role(settings: Settings) -> None:
         reading_max_age_ms=settings.reading_max_age_days * _DAY_MS,
         receipt_interval_ms=settings.receipt_interval_ms,
         metrics_port=settings.bridge_metrics_port,
+        metrics_host=settings.metrics_host,
         stop=stop_on_signals(),
     )

@@ -22,6 +22,7 @@ async def serve_dispatcher_role(settings: Settings, on_step: Callable[[str], Non
             dispatcher_mqtt(settings),
             kafka_server(settings),
             metrics_port=settings.dispatcher_metrics_port,
+            metrics_host=settings.metrics_host,
             stop=stop_on_signals(),
             on_step=on_step,
         )

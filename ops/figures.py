@@ -45,8 +45,8 @@ class Rates:
 
 def read_figures(settings: Settings) -> Figures:
     """Ask both roles; blocking, at most two seconds or so."""
-    bridge = scrape(settings.bridge_metrics_port)
-    projector = scrape(settings.projector_metrics_port)
+    bridge = scrape(settings.metrics_url("bridge"))
+    projector = scrape(settings.metrics_url("projector"))
     buckets = projector.get(f"{_LATENCY}_bucket", {})
     return Figures(
         at_s=time.monotonic(),
@@ -82,12 +82,12 @@ def quantile(cumulative: Mapping[float, float], fraction: float) -> float | None
     return found if math.isfinite(found) else edges[-2] if len(edges) > 1 else None
 
 
-def scrape(port: int) -> Samples:
-    """All samples of one role; empty if it does not answer."""
-    if port == 0:
+def scrape(url: str) -> Samples:
+    """All samples of one role's metrics; empty if it has none or does not answer."""
+    if not url:
         return {}
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_WITHIN_S) as answer:
+        with urllib.request.urlopen(url, timeout=_WITHIN_S) as answer:  # noqa: S310 - of our own settings
             text = answer.read().decode()
     except (urllib.error.URLError, OSError, ValueError):
         return {}

@@ -12,7 +12,7 @@ from domain.errors import SettingInvalid
 from ops.embedded.jars import DOWNLOAD_BYTES, KAFKA_VERSION, cache_dir, class_path, fetch_jars, known_hashes
 from ops.embedded.java import find_java
 from ops.embedded.ports import LOOPBACK, is_free
-from ops.settings import Settings
+from ops.settings import METRICS_ROLES, Settings
 
 _LOOPBACK_HOSTS = (LOOPBACK, "localhost")
 
@@ -57,7 +57,7 @@ def _ports(settings: Settings) -> Iterator[tuple[str, int, str]]:
     yield "KAFKA_BOOTSTRAP", embedded_kafka_port(settings), LOOPBACK
     yield "EMBEDDED_KAFKA_CONTROLLER_PORT", settings.embedded_kafka_controller_port, LOOPBACK
     yield "API_PORT", settings.api_port, settings.api_host
-    for name in ("bridge_metrics_port", "projector_metrics_port", "relay_metrics_port", "dispatcher_metrics_port"):
+    for name in (f"{role}_metrics_port" for role in METRICS_ROLES):
         if port := getattr(settings, name):
             yield name.upper(), port, LOOPBACK
 

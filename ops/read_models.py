@@ -52,5 +52,6 @@ def _projection(settings: Settings) -> tuple[LogSource, ProjectorOptions]:
         settings.redis_prefix,
         settings.time_zone,
         settings.projector_metrics_port,
+        settings.metrics_host,
     )
     return LogSource(settings.kafka_bootstrap, settings.kafka_topic_prefix, settings.projector_instance), options

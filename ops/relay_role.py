@@ -32,6 +32,7 @@ async def serve_relay_role(settings: Settings, on_step: Callable[[str], None]) -
         alone=partial(_alone, writing),
         topic_id=partial(_topic_id, settings.kafka_bootstrap),
         metrics_port=settings.relay_metrics_port,
+        metrics_host=settings.metrics_host,
         stop=stop_on_signals(),
         on_step=on_step,
     )

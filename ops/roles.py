@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from ops.child import ChildSpec
 from ops.embedded.nats import mqtt_lets_in
@@ -39,8 +40,9 @@ def _broker_lets_us_in(settings: Settings) -> bool:
     )
 
 
-def _serves_metrics(port: int) -> bool:
-    return port == 0 or _http_ok(f"http://127.0.0.1:{port}/metrics")
+def _serves_metrics(role: str, settings: Settings) -> bool:
+    url = settings.metrics_url(role)
+    return not url or _http_ok(url)
 
 
 def _http_ok(url: str) -> bool:
@@ -54,12 +56,10 @@ def _http_ok(url: str) -> bool:
 ROLES: Mapping[str, Role] = {
     "device-auth": Role(_broker_lets_us_in, after=("nats",)),
     "broker-accounts": Role(_broker_lets_us_in, after=()),
-    "bridge": Role(lambda settings: _serves_metrics(settings.bridge_metrics_port), after=("kafka", "device-auth")),
-    "projector": Role(lambda settings: _serves_metrics(settings.projector_metrics_port), after=("kafka", "valkey")),
-    "dispatcher": Role(
-        lambda settings: _serves_metrics(settings.dispatcher_metrics_port), after=("kafka", "device-auth")
-    ),
-    "relay": Role(lambda settings: _serves_metrics(settings.relay_metrics_port), after=("kafka",)),
+    "bridge": Role(partial(_serves_metrics, "bridge"), after=("kafka", "device-auth")),
+    "projector": Role(partial(_serves_metrics, "projector"), after=("kafka", "valkey")),
+    "dispatcher": Role(partial(_serves_metrics, "dispatcher"), after=("kafka", "device-auth")),
+    "relay": Role(partial(_serves_metrics, "relay"), after=("kafka",)),
     "api": Role(lambda settings: _http_ok(f"{settings.api_url}/healthz"), after=("valkey",)),
 }
 

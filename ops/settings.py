@@ -16,6 +16,8 @@ from ops.embedded.valkey import socket_path
 
 ENV_PREFIX = "WATTAWAY_"
 ENV_FILE = ".env"
+METRICS_ROLES = ("bridge", "projector", "relay", "dispatcher")
+"""Those that serve metrics of their own, each on its `…_metrics_port`."""
 
 
 class Settings(BaseSettings):
@@ -105,6 +107,15 @@ class Settings(BaseSettings):
         "10/hour", description="Emails that one address or user may try: sign-ups, changes, and shares with nobody."
     )
     rate_limit_set_up: str = Field("10/minute", description="Set-up codes tried by one address.")
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="Where roles show their metrics, to whoever asks there; beyond loopback only if you say so.",
+    )
+    metrics_sources: str = Field(
+        "",
+        description="Roles on other machines whose metrics the API's /metrics shows as well, one of each: "
+        "role=host:port, separated by commas; empty: those of this machine.",
+    )
     bridge_metrics_port: int = Field(29101, ge=0, le=65535, description="Prometheus port of the bridge (0: none).")
     projector_metrics_port: int = Field(
         29102, ge=0, le=65535, description="Prometheus port of the projector (0: none)."
@@ -169,11 +180,29 @@ class Settings(BaseSettings):
                 raise ValueError(f"{one!r} is not an origin such as https://example.org")
         return text
 
+    @field_validator("metrics_sources")
+    @classmethod
+    def _sources(cls, text: str) -> str:
+        for one in listed(text):
+            if not re.fullmatch(r"[a-z]+=[^=/\s]+:[0-9]{1,5}", one):
+                raise ValueError(f"{one!r} is not role=host:port")
+        return text
+
     @property
     def api_url(self) -> str:
         """Where this machine reaches the API."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.api_host, self.api_host)  # noqa: S104
-        return f"{'https' if self.api_tls_certificate else 'http'}://{host}:{self.api_port}"
+        return f"{'https' if self.api_tls_certificate else 'http'}://{_reached(self.api_host)}:{self.api_port}"
+
+    def metrics_url(self, role: str) -> str:
+        """Where this machine reaches the metrics of a role that runs on it; empty: it has none."""
+        port = getattr(self, f"{role}_metrics_port")
+        return f"http://{_reached(self.metrics_host)}:{port}/metrics" if port else ""
+
+    def resolved_metrics_sources(self) -> dict[str, str]:
+        """The URLs of the metrics that the API shows beside its own, by role."""
+        chosen = dict(one.split("=", 1) for one in listed(self.metrics_sources))
+        urls = {role: f"http://{address}/metrics" for role, address in chosen.items()}
+        return urls or {role: url for role in METRICS_ROLES if (url := self.metrics_url(role))}
 
     def resolved_database_url(self) -> str:
         return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir.resolve() / 'wattaway.db'}"
@@ -192,6 +221,12 @@ class Settings(BaseSettings):
 
     def resolved_redis_url(self) -> str:
         return self.redis_url.get_secret_value() or f"unix://{socket_path(self.data_dir)}"
+
+
+def _reached(host: str) -> str:
+    """The host of a URL under which this machine reaches what listens there."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"[{host}]" if ":" in host else host
 
 
 def listed(text: str) -> tuple[str, ...]:

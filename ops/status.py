@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -22,7 +23,7 @@ from ops.embedded.nats import mqtt_lets_in
 from ops.mqtt_tls import mqtt_tls
 from ops.roles import ROLES
 from ops.service_users import mqtt_password
-from ops.settings import Settings
+from ops.settings import METRICS_ROLES, Settings
 from projections.dialect import translated_errors
 from projections.folds import PROJECTED_TOPICS
 from projections.schema import check_schema
@@ -125,10 +126,10 @@ async def _check(name: str, ask: Callable[[], Awaitable[str]]) -> Check:
 
 async def _check_role(name: str, settings: Settings) -> Check:
     answers = await asyncio.to_thread(ROLES[name].is_ready, settings)
-    port = getattr(settings, f"{name}_metrics_port", None)
-    if port == 0:
+    url = settings.metrics_url(name) if name in METRICS_ROLES else settings.api_url
+    if not url:
         return Check(name, True, "has no metrics port to ask")
-    return Check(name, answers, f"127.0.0.1:{port or settings.api_port}" if answers else "does not run here")
+    return Check(name, answers, urlsplit(url).netloc if answers else "does not run here")
 
 
 async def _end_offsets(settings: Settings) -> dict[str, list[int]]:

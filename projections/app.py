@@ -73,7 +73,7 @@ async def run_projector(
         keeper = ViewsKeeper(projector, reader, read_model(), views, metrics)
         chores = _Chores(engine, ZoneInfo(options.time_zone), clock, metrics)
         app = _ProjectorApp(source, projector, engine, metrics, [keeper.keep_views, *chores.all()], breakers)
-        await app.serve(stop, lambda: held.enter_context(metrics.served(options.metrics_port)))
+        await app.serve(stop, lambda: held.enter_context(metrics.served(options.metrics_host, options.metrics_port)))
 
 
 def _check_database(engine: Engine) -> None:

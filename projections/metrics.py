@@ -74,19 +74,20 @@ class ProjectorMetrics:
         self.partitions = Gauge(name + "partitions", "Partitions of the log this projector holds.", registry=registry)
 
     @contextmanager
-    def served(self, port: int) -> Iterator[None]:
-        """Serve these on loopback while the context lasts; on no port if it is 0.
+    def served(self, host: str, port: int) -> Iterator[None]:
+        """Serve these while the context lasts; on no port if it is 0.
 
         Raises:
-            SettingInvalid: the port is in use.
+            SettingInvalid: the port is in use, or there is no such host here.
         """
         if port == 0:
             yield
             return
         try:
-            server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+            server, thread = start_http_server(port, addr=host, registry=self.registry)
         except OSError as error:
-            raise SettingInvalid(f"WATTAWAY_PROJECTOR_METRICS_PORT: 127.0.0.1:{port}: {error.strerror}") from error
+            setting = "WATTAWAY_METRICS_HOST, WATTAWAY_PROJECTOR_METRICS_PORT"
+            raise SettingInvalid(f"{setting}: {host}:{port}: {error.strerror}") from error
         try:
             yield
         finally:

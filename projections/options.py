@@ -20,6 +20,7 @@ class ProjectorOptions:
     redis_prefix: str
     time_zone: str
     metrics_port: int
+    metrics_host: str = "127.0.0.1"
 
 
 @asynccontextmanager

@@ -108,7 +108,7 @@ async def _until_visible(way: Way, count: int) -> float:
 
 
 async def _visible(way: Way) -> int:
-    samples = await asyncio.to_thread(scrape, way.settings.projector_metrics_port)
+    samples = await asyncio.to_thread(scrape, way.settings.metrics_url("projector"))
     return int(sum(samples.get(_VISIBLE, {}).values()))
 
 

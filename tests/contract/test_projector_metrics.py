@@ -26,11 +26,13 @@ async def test_the_lag_grows_while_nothing_can_be_written(embedded_world: World)
             goes_on.wait(120)
 
     async def lag_is(records: int) -> bool:
-        samples = (await asyncio.to_thread(scrape, port)).get("wattaway_projector_lag_records", {})
+        samples = (await asyncio.to_thread(scrape, f"http://127.0.0.2:{port}/metrics")).get(
+            "wattaway_projector_lag_records", {}
+        )
         return list(samples.values()) == [records]
 
     await asyncio.to_thread(migrate, world.settings.resolved_database_url())
-    options = replace(options_of(world), metrics_port=port)
+    options = replace(options_of(world), metrics_port=port, metrics_host="127.0.0.2")
     running = asyncio.create_task(run_projector(source_of(world), options, stop=stop, on_step=on_step))
     try:
         await append(world, [reading(world.device_id(), 0)])

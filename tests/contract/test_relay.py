@@ -100,7 +100,7 @@ async def relayed(world: World, store: Store, *, within_s: float = 30) -> list[L
 async def metric(settings: Settings, name: str, condition: Callable[[float], bool], *, within_s: float = 30) -> None:
     deadline = time.monotonic() + within_s
     while True:
-        samples = (await asyncio.to_thread(scrape, settings.relay_metrics_port)).get(f"wattaway_relay_{name}", {})
+        samples = (await asyncio.to_thread(scrape, settings.metrics_url("relay"))).get(f"wattaway_relay_{name}", {})
         if any(condition(value) for value in samples.values()):
             return
         assert time.monotonic() < deadline, f"{name} is {samples}"

@@ -61,7 +61,7 @@ def _start(world: World, *roles: str) -> None:
 def _wait_until_projected(world: World, readings: int, within_s: float = 60) -> None:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        samples = scrape(world.settings.projector_metrics_port)
+        samples = scrape(world.settings.metrics_url("projector"))
         if sum(samples.get("wattaway_projector_readings_total", {}).values()) >= readings:
             return
         time.sleep(0.1)

@@ -8,15 +8,17 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
 from ops.embedded.jars import KAFKA_VERSION
 from ops.embedded.kafka import EmbeddedKafka, Quorum
-from ops.settings import Settings
+from ops.settings import METRICS_ROLES, Settings
 from ops.stack.mosquitto import mosquitto_options
 from ops.stack.ports import KAFKA_NODES, StackPorts
+from tests.servers import settings_from
 
 _ROOT = Path(__file__).parents[2]
 _PASSWORDS = {f"WATTAWAY_{name}_PASSWORD": "x" * 16 for name in ("DATABASE", "REDIS", "MQTT", "MQTT_DISPATCHER")}
@@ -92,6 +94,18 @@ def test_its_roles_get_only_settings_that_exist(compose: dict[str, Any]) -> None
     known = {f"WATTAWAY_{name.upper()}" for name in Settings.model_fields}
     for role in ("bridge", "projector", "relay", "dispatcher", "broker-accounts", "api", "migrate", "accounts"):
         assert set(compose["services"][role]["environment"]) <= known
+
+
+def test_its_api_finds_the_metrics_of_the_other_roles(compose: dict[str, Any]) -> None:
+    environment = compose["services"]["api"]["environment"]
+    settings = settings_from({name: environment[name] for name in environment if "METRICS" in name})
+    found = {role: urlsplit(url) for role, url in settings.resolved_metrics_sources().items()}
+    assert sorted(found) == sorted(METRICS_ROLES)
+    for role, url in found.items():
+        shown = compose["services"][role]
+        assert shown["environment"]["WATTAWAY_METRICS_HOST"] == "0.0.0.0"
+        assert shown["command"] == ["run", url.hostname]
+        assert url.port == getattr(settings, f"{role}_metrics_port")
 
 
 def test_its_mariadb_has_the_options_of_the_stack(compose: dict[str, Any]) -> None:

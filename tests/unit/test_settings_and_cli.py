@@ -85,6 +85,7 @@ def test_secrets_are_masked() -> None:
         ("MQTT_PORT", "mqtt", "valid integer"),
         ("TIME_ZONE", "Europe/Atlantis", "not an IANA time zone"),
         ("KAFKA_TOPIC_PREFIX", "a b", "match pattern"),
+        ("METRICS_SOURCES", "bridge:29101", "not role=host:port"),
         ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'"),
     ],
 )
@@ -114,6 +115,20 @@ def test_an_unknown_role_names_the_known_ones(tmp_path: Path) -> None:
     assert told.returncode == 2
     for role in ("api", "bridge", "broker-accounts", "device-auth", "dispatcher", "projector", "relay"):
         assert role in told.stderr
+
+
+def test_metrics_are_looked_for_where_the_settings_say() -> None:
+    assert settings_from({"WATTAWAY_RELAY_METRICS_PORT": "0"}).resolved_metrics_sources() == {
+        "bridge": "http://127.0.0.1:29101/metrics",
+        "projector": "http://127.0.0.1:29102/metrics",
+        "dispatcher": "http://127.0.0.1:29104/metrics",
+    }
+    assert settings_from({"WATTAWAY_METRICS_HOST": "::"}).metrics_url("relay") == "http://[::1]:29103/metrics"
+    elsewhere = settings_from({"WATTAWAY_METRICS_SOURCES": "bridge=one.example:29101, relay=[fd00::2]:9"})
+    assert elsewhere.resolved_metrics_sources() == {
+        "bridge": "http://one.example:29101/metrics",
+        "relay": "http://[fd00::2]:9/metrics",
+    }
 
 
 def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
