@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -14,33 +14,32 @@ from domain.errors import SettingInvalid
 
 _BATCH_SIZES = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000)
 _LATENCIES_MS = (5, 10, 25, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000, 10_000, 30_000)
+_BACKLOG_MS = (60_000, 300_000, 3_600_000, 86_400_000)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
-class VisibleLatency(Collector):
-    """A histogram that takes a whole batch at a fraction of the cost of a call for each reading."""
+class BatchHistogram(Collector):
+    """A histogram of elapsed times that takes a whole batch at a fraction of the cost of a call for each reading."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._counts = [0] * (len(_LATENCIES_MS) + 1)
-        self._sum_ms = 0
+    def __init__(self, registry: CollectorRegistry, name: str, documentation: str, bounds_ms: Sequence[int]) -> None:
+        self._name, self._documentation, self._bounds_ms = name, documentation, bounds_ms
+        self._within = [0] * len(bounds_ms)
+        self._count = self._sum_ms = 0
         registry.register(self)
 
-    def observe(self, now_ms: int, received_at_ms: Iterable[int]) -> None:
-        """Count readings that are visible since `now_ms` and came at these instants."""
-        counts = self._counts
-        for at_ms in received_at_ms:
-            elapsed_ms = now_ms - at_ms
-            counts[bisect_left(_LATENCIES_MS, elapsed_ms)] += 1
-            self._sum_ms += elapsed_ms
+    def observe(self, now_ms: int, since_ms: Iterable[int]) -> None:
+        """Count what took from these instants until `now_ms`."""
+        instants_ms = sorted(since_ms)
+        count = len(instants_ms)
+        for number, bound_ms in enumerate(self._bounds_ms):
+            self._within[number] += count - bisect_left(instants_ms, now_ms - bound_ms)
+        self._count += count
+        self._sum_ms += now_ms * count - sum(instants_ms)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        family = HistogramMetricFamily(
-            "wattaway_projector_visible_latency_seconds", "From the bridge's clock to being visible in SQL and Redis."
-        )
-        total, buckets = 0, []
-        for bound, count in zip([*(str(ms / 1000) for ms in _LATENCIES_MS), "+Inf"], self._counts, strict=True):
-            total += count
-            buckets.append((bound, total))
+        family = HistogramMetricFamily(self._name, self._documentation)
+        edges = [str(bound_ms / 1000) for bound_ms in self._bounds_ms]
+        buckets = [*zip(edges, self._within, strict=True), ("+Inf", self._count)]
         family.add_metric([], buckets, self._sum_ms / 1000)
         yield family
 
@@ -63,7 +62,18 @@ class ProjectorMetrics:
         self.views_seconds = Histogram(
             name + "views_seconds", "Writing one batch to Redis.", buckets=_SECONDS, registry=registry
         )
-        self.visible_latency = VisibleLatency(registry)
+        self.visible_latency = BatchHistogram(
+            registry,
+            name + "visible_latency_seconds",
+            "From the bridge's clock to being visible in SQL and Redis.",
+            _LATENCIES_MS,
+        )
+        self.measured_latency = BatchHistogram(
+            registry,
+            name + "measured_latency_seconds",
+            "From the socket's clock, when it measured, to being visible in SQL and Redis; a backlog is old.",
+            (*_LATENCIES_MS, *_BACKLOG_MS),
+        )
         self.lag = Gauge(name + "lag_records", "Records in the log that are not in SQL yet.", registry=registry)
         self.fenced = Counter(name + "fenced", "Batches dropped because another had gone on.", registry=registry)
         self.retries = Counter(

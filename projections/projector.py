@@ -142,4 +142,6 @@ class Projector:
             self.shows_batches = False
         else:
             self._on_step("views written")
-            self._metrics.visible_latency.observe(self._clock.now_ms(), [row[4] for row in folded.readings])
+            now_ms = self._clock.now_ms()
+            self._metrics.visible_latency.observe(now_ms, [row[4] for row in folded.readings])
+            self._metrics.measured_latency.observe(now_ms, [row[1] for row in folded.readings])
