@@ -53,6 +53,17 @@ def test_a_report_shows_each_figure_beside_its_floor_and_can_be_read_back(tmp_pa
     assert [figure["value"] for figure in stored["figures"]] == [12_345, None, 50_000, 100_000]
 
 
+def test_every_figure_is_held_against_the_hardest_of_its_floors() -> None:
+    report, names = new_report(), ("single readings", "backlog")
+    for way in ("embedded", "stack"):
+        report.figures += [Figure(way, f"sustained end to end, {name}", 100, "/s") for name in names]
+        report.add(Figure(way, "rebuild, its start included", 100, "events/s"))
+    everywhere = {"raw MQTT QoS 1": 200.0, "bare aiokafka consume": 400.0}
+    Floors({**everywhere, "sqlite3 insert": 800.0}).attach("embedded", report)
+    Floors({**everywhere, "multi-row insert": 200.0, "LOAD DATA": 1_000.0}).attach("stack", report)
+    assert [figure.ratio() for figure in report.figures[:6]] == [0.5, 0.125, 0.25, 0.5, 0.1, 0.25]
+
+
 def test_cpu_is_counted_per_reading_of_processes_seen_twice() -> None:
     assert us_per_reading({"a": 1.0, "gone": 5.0}, {"a": 1.5, "new": 2.0}, 100_000) == {"a": 5.0}
 
