@@ -8,11 +8,13 @@ Source of the header fields: draft-ietf-httpapi-ratelimit-headers.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
+from weakref import WeakValueDictionary
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -57,6 +59,10 @@ class _Lease:
     shared_left: int
     ends_at: float
 
+    def has_answer(self, now: float) -> bool:
+        """Whether it says by itself if one more request is allowed."""
+        return now < self.ends_at and (self.left > 0 or self.shared_left <= 0)
+
 
 class RateLimits:
     """Counts requests.
@@ -73,17 +79,26 @@ class RateLimits:
         self._alone_until = 0.0
         self._rules: dict[Who, RateLimitItem] = {who: parse(rule) for who, rule in rules.items()}
         self._leases: dict[tuple[Who, str], _Lease] = {}
+        # Held by whoever takes a share; a lock that nobody holds or waits for is gone.
+        self._taking: WeakValueDictionary[tuple[Who, str], asyncio.Lock] = WeakValueDictionary()
 
     async def count(self, who: Who, key: str) -> Standing:
         """Count one request of `key`; whether it is allowed."""
-        rule, now = self._rules[who], time.time()
         lease = self._leases.get((who, key))
-        if lease is None or now >= lease.ends_at or (lease.left <= 0 < lease.shared_left):
-            lease = await self._lease(who, key, rule)
-        lease.left -= 1
-        allowed, window_s = lease.left >= 0, rule.get_expiry()
-        left = max(0, lease.left) + lease.shared_left
-        return Standing(who, allowed, rule.amount, window_s, left, max(1, math.ceil(lease.ends_at - now)))
+        if lease is None or not lease.has_answer(time.time()):
+            # One at a time: shares that many take at once would be lost but the last.
+            async with self._taking.setdefault((who, key), asyncio.Lock()):
+                lease = self._leases.get((who, key))
+                if lease is None or not lease.has_answer(time.time()):
+                    lease = await self._lease(who, key)
+        return self._counted(who, lease)
+
+    def _counted(self, who: Who, lease: _Lease) -> Standing:
+        rule, allowed = self._rules[who], lease.left > 0
+        if allowed:
+            lease.left -= 1
+        resets_in_s = max(1, math.ceil(lease.ends_at - time.time()))
+        return Standing(who, allowed, rule.amount, rule.get_expiry(), lease.left + lease.shared_left, resets_in_s)
 
     async def count_strictly(self, who: Who, connection: HTTPConnection, user_id: str | None = None) -> None:
         """Count one request of this address, and of this user wherever they are. Raises `TooMany`."""
@@ -92,7 +107,8 @@ class RateLimits:
             if standing is not None and not standing.allowed:
                 raise TooMany("too-many-requests", f"too many requests ({who})", standing.resets_in_s)
 
-    async def _lease(self, who: Who, key: str, rule: RateLimitItem) -> _Lease:
+    async def _lease(self, who: Who, key: str) -> _Lease:
+        rule = self._rules[who]
         name = rule.key_for(who, key)
         wanted = max(1, rule.amount // _SHARES)
         if time.monotonic() >= self._alone_until:
