@@ -102,10 +102,18 @@ class RateLimits:
 
     async def count_strictly(self, who: Who, connection: HTTPConnection, user_id: str | None = None) -> None:
         """Count one request of this address, and of this user wherever they are. Raises `TooMany`."""
-        for key in (counted_as(client_address(connection.scope)), user_id):
-            standing = None if key is None else await self.count(who, key)
-            if standing is not None and not standing.allowed:
-                raise TooMany("too-many-requests", f"too many requests ({who})", standing.resets_in_s)
+        for key in _strict_keys(connection, user_id):
+            standing = await self.count(who, key)
+            if not standing.allowed:
+                detail = f"too many requests ({who})"
+                raise TooMany("too-many-requests", detail, standing.resets_in_s)
+
+    def forgive(self, who: Who, connection: HTTPConnection, user_id: str | None = None) -> None:
+        """Give back what `count_strictly` has just counted."""
+        for key in _strict_keys(connection, user_id):
+            lease = self._leases.get((who, key))
+            if lease is not None:
+                lease.left += 1
 
     async def _lease(self, who: Who, key: str) -> _Lease:
         rule = self._rules[who]
@@ -157,6 +165,11 @@ class LimitRates:
             await WebSocket(scope, receive, send).send_denial_response(refusal)
         else:
             await refusal(scope, receive, send)
+
+
+def _strict_keys(connection: HTTPConnection, user_id: str | None) -> list[str]:
+    address = counted_as(client_address(connection.scope))
+    return [address] if user_id is None else [address, user_id]
 
 
 async def _counted(connection: HTTPConnection) -> tuple[Who, str]:

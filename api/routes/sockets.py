@@ -80,10 +80,11 @@ def socket_routes(services: Services) -> APIRouter:
     async def share(request: Request, asker: Asker, device_id: DeviceIdPath, new: NewShare) -> Response:
         await deciding.allow_device(request, asker, "device.share", device_id)
         cause = deciding.cause(request, asker)
+        # The list of shares tells whether somebody has it. Counted before anybody looks: a refusal tells nothing.
+        await services.rate_limits.count_strictly("sign-up", request, asker.user_id)
         user_id = await deciding.look(lambda: _user_of(new.email))
-        if user_id is None:
-            # The list of shares tells whether somebody has it.
-            await services.rate_limits.count_strictly("sign-up", request, asker.user_id)
+        if user_id is not None:
+            services.rate_limits.forgive("sign-up", request, asker.user_id)
         await deciding.decide(lambda: _share(device_id, user_id, new, cause))
         return JsonBytes(msgspec.json.encode({"email": new.email, "permission": new.permission}), 202)
 

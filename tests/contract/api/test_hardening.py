@@ -67,17 +67,6 @@ async def test_whose_email_is_taken_is_tried_as_slowly_by_changing_ones_own_as_b
     assert (await person.patch("/api/v1/account", json={"email": bob.email})).status_code == 429
 
 
-@pytest.mark.parametrize("protection", [Protection(rate_limits={**RATE_LIMITS, "sign-up": "2/hour"})])
-async def test_sharing_with_nobody_is_counted_and_with_somebody_is_not(api: ApiCorner) -> None:
-    api.members.register(api.owner.tenant_id, "kettle")
-    bob = api.members.sign_up("bob")
-    statuses = []
-    for email in ("a@example.org", bob.email, "b@example.org", "c@example.org", bob.email):
-        body = {"email": email, "permission": "view"}
-        statuses.append((await api.client.post("/api/v1/devices/kettle/shares", json=body)).status_code)
-    assert statuses == [202, 202, 202, 429, 202]
-
-
 async def test_two_processes_share_a_users_limit(api: ApiCorner) -> None:
     person = await api.person()
     statuses = [(await person.get("/api/v1/session")).status_code for _ in range(4)]

@@ -22,3 +22,17 @@ async def test_of_many_at_once_exactly_the_limit_passes(api: ApiCorner, who: str
         standings = await asyncio.gather(*(limits.count(who, "somebody") for _ in range(700)))  # type: ignore[arg-type]
         assert sum(one.allowed for one in standings) == amount
         amount = 0
+
+
+@pytest.mark.parametrize("protection", [Protection(rate_limits={**RATE_LIMITS, "sign-up": "2/hour"})])
+async def test_sharing_with_nobody_is_counted_and_no_refusal_tells_whose_email_it_was(api: ApiCorner) -> None:
+    api.members.register(api.owner.tenant_id, "kettle")
+    bob = api.members.sign_up("bob")
+
+    async def share(email: str) -> int:
+        body = {"email": email, "permission": "view"}
+        return (await api.client.post("/api/v1/devices/kettle/shares", json=body)).status_code
+
+    statuses = [await share(email) for email in ("a@example.org", bob.email, bob.email, "b@example.org")]
+    assert statuses == [202, 202, 202, 202]
+    assert [await share(email) for email in ("c@example.org", bob.email)] == [429, 429]
