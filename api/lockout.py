@@ -59,7 +59,8 @@ class Lockout:
         wait_ms = await self._begin(key, now_ms)
         if wait_ms > 0:
             wait_s = -(-wait_ms // 1000)
-            raise TooMany("locked-out", f"too many wrong passwords; wait {wait_s} s", wait_s)
+            standing = {"ratelimit": f'"locked-out";r=0;t={wait_s}'}
+            raise TooMany("locked-out", f"too many wrong passwords; wait {wait_s} s", wait_s, standing)
 
     async def succeed(self, account: str, address: str) -> None:
         """It was right: forget all failures."""

@@ -35,7 +35,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.routing import Match
 
-from api.security_headers import NO_STORE, SECURITY_HEADERS
+from api.security_headers import NO_STORE, SECURITY_HEADERS, answer_headers
 from domain.errors import Denied, DependencyUnavailable, InvalidInput, Missing, RuleBroken, WattAwayError
 
 RETRY_AFTER_S = 2
@@ -91,11 +91,15 @@ class ReauthenticationNeeded(Forbidden):
 
 
 class TooMany(WattAwayError):
-    """Too often, or too often wrong."""
+    """Too often, or too often wrong.
 
-    def __init__(self, kind: str, detail: str, retry_after_s: int) -> None:
+    Args:
+        standing: the header fields of the limit that refuses.
+    """
+
+    def __init__(self, kind: str, detail: str, retry_after_s: int, standing: Mapping[str, str]) -> None:
         super().__init__(detail)
-        self.kind, self.retry_after_s = kind, retry_after_s
+        self.kind, self.headers = kind, {"Retry-After": str(retry_after_s), **standing}
 
 
 def no_reading(device_id: str) -> NotFound:
@@ -187,7 +191,10 @@ async def _on_unauthenticated(request: Request, error: Exception) -> Response:
 
 async def _on_too_many(request: Request, error: Exception) -> Response:
     assert isinstance(error, TooMany)
-    return problem(request, 429, error.kind, str(error), headers={"Retry-After": str(error.retry_after_s)})
+    # Not where one stands with the limit of all requests, which this one has passed.
+    added = answer_headers(request.scope)
+    added[:] = [(name, value) for name, value in added if not name.startswith(b"ratelimit")]
+    return problem(request, 429, error.kind, str(error), headers=error.headers)
 
 
 async def _on_not_found(request: Request, error: Exception) -> Response:

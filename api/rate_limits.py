@@ -46,11 +46,11 @@ class Standing(NamedTuple):
     left: int
     resets_in_s: int
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        return [
-            (b"ratelimit-policy", f'"{self.who}";q={self.amount};w={self.window_s}'.encode()),
-            (b"ratelimit", f'"{self.who}";r={self.left};t={self.resets_in_s}'.encode()),
-        ]
+    def headers(self) -> dict[str, str]:
+        return {
+            "ratelimit-policy": f'"{self.who}";q={self.amount};w={self.window_s}',
+            "ratelimit": f'"{self.who}";r={self.left};t={self.resets_in_s}',
+        }
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ class RateLimits:
             standing = await self.count(who, key)
             if not standing.allowed:
                 detail = f"too many requests ({who})"
-                raise TooMany("too-many-requests", detail, standing.resets_in_s)
+                raise TooMany("too-many-requests", detail, standing.resets_in_s, standing.headers())
 
     def forgive(self, who: Who, connection: HTTPConnection, user_id: str | None = None) -> None:
         """Give back what `count_strictly` has just counted."""
@@ -154,7 +154,8 @@ class LimitRates:
         connection = HTTPConnection(scope)
         standing = await self._limits.count(*await _counted(connection))
         # Added to the answer further out, where all of its header fields are.
-        answer_headers(scope).extend(standing.headers())
+        added = standing.headers().items()
+        answer_headers(scope).extend((name.encode(), value.encode()) for name, value in added)
         if standing.allowed:
             await self._app(scope, receive, send)
             return

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from api.lockout import FREE_ATTEMPTS
 from api.protection import RATE_LIMITS, Protection
 from tests.contract.api.corner import ApiCorner
 
@@ -36,3 +37,20 @@ async def test_sharing_with_nobody_is_counted_and_no_refusal_tells_whose_email_i
     statuses = [await share(email) for email in ("a@example.org", bob.email, bob.email, "b@example.org")]
     assert statuses == [202, 202, 202, 202]
     assert [await share(email) for email in ("c@example.org", bob.email)] == [429, 429]
+
+
+async def test_a_refusal_says_where_one_stands_with_the_limit_that_refused(api: ApiCorner) -> None:
+    body = {"email": "somebody@example.org", "password": "a wrong password"}
+    first = await api.stranger().post("/api/v1/session", json=body)
+    assert (first.status_code, first.headers["ratelimit-policy"]) == (401, '"strangers";q=3000;w=60')
+    for _ in range(FREE_ATTEMPTS - 1):
+        await api.stranger().post("/api/v1/session", json=body)
+    locked_out = await api.stranger().post("/api/v1/session", json=body)
+    assert (locked_out.status_code, locked_out.json()["type"]) == (429, "/problems/locked-out")
+    assert locked_out.headers["ratelimit"] == f'"locked-out";r=0;t={locked_out.headers["retry-after"]}'
+    assert "ratelimit-policy" not in locked_out.headers
+    for _ in range(20):
+        refused = await api.stranger().post("/api/v1/session", json=body)
+    assert refused.json()["type"] == "/problems/too-many-requests"
+    assert refused.headers["ratelimit-policy"] == '"sign-in";q=20;w=60'
+    assert refused.headers["ratelimit"] == f'"sign-in";r=0;t={refused.headers["retry-after"]}'
