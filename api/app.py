@@ -126,6 +126,7 @@ def _add_middleware(app: FastAPI, services: Services, protection: Protection) ->
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Correlation-Id"],
             expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Correlation-Id"],
         )
+        app.add_middleware(LimitRates, limits=services.rate_limits, preflights=True)
     app.add_middleware(SecureAnswers)
     app.add_middleware(MeasureRequests)
 

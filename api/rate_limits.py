@@ -20,6 +20,7 @@ from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -142,13 +143,18 @@ class RateLimits:
 
 
 class LimitRates:
-    """Count every request and every live connection, by its token, its user or its address."""
+    """Count every request and every live connection, by its token, its user or its address.
 
-    def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
-        self._app, self._limits = app, limits
+    Args:
+        preflights: count these alone: they are answered further out than all others, whose refusals must tell browsers
+            who may read them.
+    """
+
+    def __init__(self, app: ASGIApp, limits: RateLimits, *, preflights: bool = False) -> None:
+        self._app, self._limits, self._preflights = app, limits, preflights
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in ("http", "websocket") or (self._preflights and not _is_preflight(scope)):
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
@@ -166,6 +172,12 @@ class LimitRates:
             await WebSocket(scope, receive, send).send_denial_response(refusal)
         else:
             await refusal(scope, receive, send)
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks for a page of another origin. Source: Fetch standard, "CORS-preflight request"."""
+    headers = Headers(scope=scope)
+    return scope.get("method") == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers
 
 
 def _strict_keys(connection: HTTPConnection, user_id: str | None) -> list[str]:

@@ -54,3 +54,14 @@ async def test_a_refusal_says_where_one_stands_with_the_limit_that_refused(api: 
     assert refused.json()["type"] == "/problems/too-many-requests"
     assert refused.headers["ratelimit-policy"] == '"sign-in";q=20;w=60'
     assert refused.headers["ratelimit"] == f'"sign-in";r=0;t={refused.headers["retry-after"]}'
+
+
+@pytest.mark.parametrize(
+    "protection",
+    [Protection(rate_limits={**RATE_LIMITS, "strangers": "3/minute"}, cors_origins=("https://pages.example",))],
+)
+async def test_what_browsers_ask_before_a_page_may_ask_counts(api: ApiCorner) -> None:
+    asks = {"Origin": "https://pages.example", "Access-Control-Request-Method": "GET"}
+    answers = [await api.stranger().options("/api/v1/devices", headers=asks) for _ in range(4)]
+    assert [one.status_code for one in answers] == [200, 200, 429, 429]
+    assert answers[0].headers["ratelimit"].startswith('"strangers";r=1;')
