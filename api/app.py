@@ -147,7 +147,7 @@ def _services(
 ) -> Services:
     database, prefix = Database(places.database_url), places.redis_prefix
     views = RedisViews(connect_redis(places.redis_url, timeout_s=REDIS_TIMEOUT_S), prefix)
-    deciding = Deciding(application, clock)
+    deciding = Deciding(application, clock, protection.rights_hold_for_s)
     quick = connect_redis(places.redis_url, timeout_s=REDIS_TIMEOUT_S)
     sessions = Sessions(quick, prefix, clock, deciding.access)
 
@@ -169,7 +169,7 @@ def _services(
         zone=zone,
         offline_after_s=offline_after_s,
         metrics_sources={},
-        probes={"database": probe_database, "redis": views.probe},
+        probes={"database": probe_database, "event store": deciding.probe, "redis": views.probe},
     )
 
 

@@ -123,7 +123,15 @@ async def identity_of(connection: HTTPConnection) -> Identity | None:
 
 
 async def current_identity(connection: HTTPConnection) -> Identity:
-    """Who asks. Raises `Unauthenticated` for nobody, `Forbidden` if another page may be behind it."""
+    """Who asks.
+
+    Raises:
+        DependencyUnavailable: nobody knows who may what, or whose session it is.
+        Unauthenticated: nobody says so.
+        Forbidden: another page may be behind it.
+    """
+    deciding: Deciding = connection.app.state.services.deciding
+    deciding.require_rights()
     identity = await identity_of(connection)
     if identity is None:
         raise Unauthenticated("sign in, or show a token: `Authorization: Bearer …`")
@@ -131,7 +139,6 @@ async def current_identity(connection: HTTPConnection) -> Identity:
         if identity.found is not None:
             check_own_page(connection)
             _check_csrf_token(connection, identity.found)
-        deciding: Deciding = connection.app.state.services.deciding
         await deciding.prepare_cause(connection, identity.principal)
     return identity
 

@@ -46,6 +46,8 @@ from domain.lifecycle.users import User
 R = TypeVar("R")
 
 REAUTHENTICATED_FOR = timedelta(minutes=10)
+RIGHTS_HOLD_FOR_S = 10.0
+_OVERDUE_S = 2.0
 _THREADS = 8
 _MOST_SIGHTS = 1000
 # One argon2 takes 64 MiB and a core for tens of ms: whoever tries passwords must not hold up everybody else.
@@ -85,10 +87,14 @@ class Sight:
 
 
 class Deciding:
-    """The application as routes use it, with what follows the event store always at hand."""
+    """The application as routes use it, with what follows the event store always at hand.
 
-    def __init__(self, application: Application, clock: Clock) -> None:
-        self.access = Access()
+    Args:
+        rights_hold_for_s: how long who may what is taken from memory while the event store is away.
+    """
+
+    def __init__(self, application: Application, clock: Clock, rights_hold_for_s: float = RIGHTS_HOLD_FOR_S) -> None:
+        self.access, self._rights_hold_for_s = Access(), rights_hold_for_s
         self.lifecycle, self.personal = application.lifecycle, application.personal
         self.accounts, self.tenancy, self.sockets = application.accounts, application.tenancy, application.sockets
         self.firmware, self.releases = application.firmware, ReleaseDirectory()
@@ -109,6 +115,23 @@ class Deciding:
 
     def now(self) -> datetime:
         return to_instant(self._clock.now_ms())
+
+    @property
+    def knows_rights(self) -> bool:
+        """Whether it was read lately who may what; what was taken away since then may still be thought to hold."""
+        return self.follower.age_s < self._rights_hold_for_s
+
+    def require_rights(self) -> None:
+        """Return if it is known who may what. Raises `DependencyUnavailable`."""
+        if not self.knows_rights:
+            raise DependencyUnavailable("event store", f"not read for {self.follower.age_s:.0f} s")
+
+    async def probe(self) -> str:
+        """How the event store is; raises `DependencyUnavailable` if nothing could be read from it lately."""
+        age_s = self.follower.age_s
+        if age_s > min(_OVERDUE_S, self._rights_hold_for_s):
+            raise DependencyUnavailable("event store", f"not read for {age_s:.1f} s")
+        return f"read up to event {self.follower.position}"
 
     def sight(self, principal: Principal) -> Sight:
         """The devices that the asker may see; found anew only after something has changed."""

@@ -7,8 +7,9 @@ from collections.abc import Set as AbstractSet
 from api.asking import Identity, Recognition
 from api.deciding import Deciding, Sight
 
-SIGNED_OUT, NOTHING_LEFT = 4401, 4403
-"""WebSocket close codes: the session or token counts no more; the right to every device asked for is gone."""
+SIGNED_OUT, NOTHING_LEFT, TRY_LATER = 4401, 4403, 1013
+"""WebSocket close codes: the session or token counts no more; the right to every device asked for is gone; nobody knows
+who may what."""
 
 
 class LiveViewer:
@@ -53,7 +54,9 @@ class LiveViewer:
 
     def judge(self, ended_sessions: AbstractSet[str]) -> bool:
         """Whether it may go on; else `close_code` says why not."""
-        if self.session_key in ended_sessions or not self._recognition.holds(self._identity):
+        if not self._deciding.knows_rights:
+            self.close_code = TRY_LATER
+        elif self.session_key in ended_sessions or not self._recognition.holds(self._identity):
             self.close_code = SIGNED_OUT
         elif self._saw_something and not self.device_ids:
             self.close_code = NOTHING_LEFT

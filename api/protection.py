@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
+from api.deciding import RIGHTS_HOLD_FOR_S
 from api.rate_limits import Who
 
 SignUpMode = Literal["open", "invitation", "closed"]
@@ -31,9 +32,11 @@ class Protection:
         cors_origins: pages of other origins that may ask with a token (never with a cookie).
         hold_set_up_code: around a first sign-up: whether this is the one-time code, which is used up if all goes well;
             blocks.
+        rights_hold_for_s: how long who may what is taken from memory while the event store is away.
     """
 
     sign_up: SignUpMode = "invitation"
     rate_limits: Mapping[Who, str] = field(default_factory=lambda: RATE_LIMITS)
     cors_origins: tuple[str, ...] = ()
     hold_set_up_code: Callable[[str], AbstractContextManager[bool]] = lambda _code: nullcontext(False)
+    rights_hold_for_s: float = RIGHTS_HOLD_FOR_S

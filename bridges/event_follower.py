@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -45,6 +47,12 @@ class EventFollower:
         self._looks_begun = self._looks_ended = 0
         self.position = 0
         """The id of the last event that is folded, or left out by its topic."""
+        self._current_at_s = -math.inf
+
+    @property
+    def age_s(self) -> float:
+        """How long ago all that was in the log was folded here."""
+        return time.monotonic() - self._current_at_s
 
     def hint(self, newest_id: int) -> None:
         """Wake `run` if there is anything new; call it in the event loop."""
@@ -60,6 +68,7 @@ class EventFollower:
             DependencyUnavailable: the event store did not give them in time.
         """
         loop = asyncio.get_running_loop()
+        began_at_s, wants_all = time.monotonic(), to is None
         deadline, trouble = loop.time() + within_s, "no answer"
         while to is None or self.position < to:
             before = self.position
@@ -78,6 +87,8 @@ class EventFollower:
                 raise DependencyUnavailable("database", f"event {to} was not seen within {within_s:g} s: {trouble}")
             elif to is None or self.position < to:
                 await asyncio.sleep(_PAUSE_S)
+        if wants_all:
+            self._current_at_s = max(self._current_at_s, began_at_s)
 
     async def next_look(self, *, within_s: float = 1.0) -> None:
         """Return once `run` has read what the log had at this moment, or after `within_s`.
@@ -116,13 +127,14 @@ class EventFollower:
                 return False
             self._woken.clear()
             self._looks_begun += 1
-            look = self._looks_begun
+            look, began_at_s = self._looks_begun, time.monotonic()
             events, reached = await asyncio.to_thread(self._read, self.position)
             if events:
                 self._fold(events)
             self.position = reached
             if len(events) == BATCH:
                 return True
+            self._current_at_s = began_at_s
         async with self._looked:
             self._looks_ended = look
             self._looked.notify_all()

@@ -99,7 +99,7 @@ class DependencyUnavailable(WattAwayError):
     """A server is out of reach; trying again may help.
 
     Args:
-        dependency: `kafka`, `mqtt`, `database`, `redis`.
+        dependency: `kafka`, `mqtt`, `database`, `event store`, `redis`.
     """
 
     def __init__(self, dependency: str, detail: str) -> None:
