@@ -12,13 +12,14 @@ from api import examples_lifecycle as examples
 from api.asking import Asker, AskerIdentity
 from api.inputs import TokenIdPath
 from api.people import account_document
-from api.routes.parameters import NO_CONTENT, user_id_of
+from api.routes.parameters import CHANGE_PROBLEMS, NO_CONTENT, user_id_of
 from api.schemas import json_answer, problem_responses
 from api.schemas_accounts import Account, AccountChange, ApiToken, IssuedApiToken, Items, NewApiToken, NewPassword
 from api.services import API_PREFIX, JsonBytes, Services
 from api.sessions import clear_cookie
 from api.time_ranges import format_instant, parse_instant
 from domain.clock import to_instant, to_ms
+from domain.errors import Missing
 from domain.lifecycle.access import ApiToken as KnownToken
 from domain.lifecycle.departure import plan_departure
 from domain.lifecycle.tokens import token_sha256
@@ -33,7 +34,7 @@ def account_routes(services: Services) -> APIRouter:
         "/account",
         summary="One's own account",
         response_class=JsonBytes,
-        responses={200: json_answer(Account, examples.ACCOUNT), **problem_responses(401, 403, 429, 503)},
+        responses={200: json_answer(Account, examples.ACCOUNT), **problem_responses(401, 403, 404, 429, 503)},
     )
     async def get_account(request: Request, asker: Asker) -> Response:
         await deciding.allow_site(request, asker, "account.see")
@@ -45,7 +46,7 @@ def account_routes(services: Services) -> APIRouter:
         response_class=JsonBytes,
         responses={
             200: json_answer(Account, examples.ACCOUNT),
-            **problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
+            **problem_responses(*CHANGE_PROBLEMS),
         },
     )
     async def change_account(request: Request, asker: Asker, change: AccountChange) -> Response:
@@ -85,7 +86,7 @@ def account_routes(services: Services) -> APIRouter:
         "/account/password",
         summary="Change one's password; all other sessions end",
         status_code=204,
-        responses={204: NO_CONTENT, **problem_responses(400, 401, 403, 413, 415, 422, 429, 503)},
+        responses={204: NO_CONTENT, **problem_responses(*CHANGE_PROBLEMS)},
     )
     async def change_password(request: Request, identity: AskerIdentity, new: NewPassword) -> Response:
         asker = identity.principal
@@ -116,7 +117,7 @@ def account_routes(services: Services) -> APIRouter:
         response_class=JsonBytes,
         responses={
             201: json_answer(IssuedApiToken, examples.ISSUED_API_TOKEN),
-            **problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
+            **problem_responses(*CHANGE_PROBLEMS),
         },
     )
     async def issue_token(request: Request, asker: Asker, new: NewApiToken) -> Response:
@@ -135,7 +136,7 @@ def account_routes(services: Services) -> APIRouter:
         "/account/tokens/{token_id}",
         summary="Revoke an API token",
         status_code=204,
-        responses={204: NO_CONTENT, **problem_responses(401, 403, 404, 422, 429, 503)},
+        responses={204: NO_CONTENT, **problem_responses(401, 403, 404, 409, 422, 429, 503)},
     )
     async def revoke_token(request: Request, asker: Asker, token_id: TokenIdPath) -> Response:
         await deciding.allow_site(request, asker, "account.change")
@@ -144,8 +145,10 @@ def account_routes(services: Services) -> APIRouter:
         return Response(status_code=204)
 
     async def _account(user_id: str) -> Response:
-        access, people = deciding.access, deciding.people
-        document = await deciding.look(lambda: account_document(access, people, access.users[user_id]))
+        access, people, user = deciding.access, deciding.people, deciding.access.users.get(user_id)
+        if user is None:
+            raise Missing("unknown-user", "this account was forgotten meanwhile")
+        document = await deciding.look(lambda: account_document(access, people, user))
         return JsonBytes(msgspec.json.encode(document))
 
     return router

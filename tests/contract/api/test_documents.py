@@ -216,3 +216,17 @@ def test_every_route_documents_its_problems_and_who_may_ask(openapi: dict[str, A
         for status, answer in operation["responses"].items():
             if int(status) >= 400 and path != "/readyz":
                 assert list(answer["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_every_change_may_meet_another_and_the_accounts_may_find_it_forgotten(openapi: dict[str, Any]) -> None:
+    decides_nothing = {("post", "/api/v1/session/reauthentication")}
+    changes = [
+        (method, path, operation["responses"])
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+        if method not in ("get", "head") and (method, path) not in decides_nothing
+    ]
+    assert len(changes) >= 30
+    assert not [(method, path) for method, path, responses in changes if "409" not in responses]
+    of_somebody = [one for one in changes if one[1].startswith("/api/v1/account")]
+    assert not [(method, path) for method, path, responses in of_somebody if "404" not in responses]
