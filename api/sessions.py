@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
+from api.problems import Unauthenticated
 from domain.clock import Clock
 from domain.errors import DependencyUnavailable
 from domain.lifecycle.access import Access
@@ -23,6 +24,8 @@ IDLE_S = 7 * 86_400
 LONGEST_S = 30 * 86_400
 COOKIE = "wattaway_session"
 _ID_BYTES = 32
+# Of a user's list, whenever one joins it: it stays about as long as what is in use, and to sign in costs the same.
+_LOOKED_AT = 20
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -54,7 +57,8 @@ class NewSession(NamedTuple):
 
 
 class Sessions:
-    """Every method raises `DependencyUnavailable` if Redis is away.
+    """Every method raises `DependencyUnavailable` if Redis is away, and what begins or keeps a session
+    `Unauthenticated` if its user is forgotten.
 
     Args:
         access: knows the users' sealed passwords.
@@ -68,11 +72,15 @@ class Sessions:
         """A new session under a new id, whose user has just shown the password."""
         now_ms = self._clock.now_ms()
         cookie = secrets.token_urlsafe(_ID_BYTES)
-        password = fingerprint(self._access.users[user_id].password_sealed)
+        password = self._password_of(user_id)
         session = Session(user_id, secrets.token_urlsafe(_ID_BYTES), began_at_ms or now_ms, now_ms, password)
         key, index = self._key(cookie), self._index(user_id)
+        some = [one.decode() for one in await _answer(self._redis.srandmember(index, _LOOKED_AT))]
+        timed_out = await self.ended(some)
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.set(key, msgspec.json.encode(session), ex=IDLE_S)
+            if timed_out:
+                pipeline.srem(index, *timed_out)
             pipeline.sadd(index, key)
             pipeline.expire(index, LONGEST_S)
             await _answer(pipeline.execute())
@@ -81,7 +89,7 @@ class Sessions:
     async def renew(self, found: FoundSession) -> NewSession:
         """The same session under a new id, after its user has shown the password once more; the old id is void."""
         new = await self.begin(found.session.user_id, began_at_ms=found.session.began_at_ms)
-        await self.end(found.key)
+        await self.end(found)
         return new
 
     async def find(self, cookie: str) -> FoundSession | None:
@@ -97,13 +105,18 @@ class Sessions:
             return False
         return self._clock.now_ms() < session.began_at_ms + LONGEST_S * 1000
 
-    async def end(self, key: str) -> None:
+    async def end(self, found: FoundSession) -> None:
         """Forget a session."""
-        await _answer(self._redis.delete(key))
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.delete(found.key)
+            pipeline.srem(self._index(found.session.user_id), found.key)
+            await _answer(pipeline.execute())
 
     async def end_cookie(self, cookie: str) -> None:
         """Forget the session of a cookie, if there is one."""
-        await self.end(self._key(cookie))
+        found = await self.find(cookie)
+        if found is not None:
+            await self.end(found)
 
     async def end_all(self, user_id: str, *, but: str | None = None) -> None:
         """Forget a user's sessions, but that one."""
@@ -116,9 +129,7 @@ class Sessions:
     async def end_others(self, user_id: str, asked: FoundSession | None) -> None:
         """After a change of the password: the session that asked goes on, all others end."""
         if asked is not None:
-            kept = msgspec.structs.replace(
-                asked.session, password=fingerprint(self._access.users[user_id].password_sealed)
-            )
+            kept = msgspec.structs.replace(asked.session, password=self._password_of(user_id))
             await _answer(self._redis.set(asked.key, msgspec.json.encode(kept), ex=IDLE_S, xx=True))
         await self.end_all(user_id, but=None if asked is None else asked.key)
 
@@ -131,11 +142,21 @@ class Sessions:
     async def disconnect(self) -> None:
         await self._redis.aclose()
 
+    def _password_of(self, user_id: str) -> str:
+        user = self._access.users.get(user_id)
+        if user is None:
+            raise forgotten()
+        return fingerprint(user.password_sealed)
+
     def _key(self, cookie: str) -> str:
         return self._prefix + sha256(cookie.encode()).hexdigest()
 
     def _index(self, user_id: str) -> str:
         return self._index_prefix + user_id
+
+
+def forgotten() -> Unauthenticated:
+    return Unauthenticated("this account was forgotten meanwhile", kind="wrong-credentials")
 
 
 def fingerprint(password_sealed: str) -> str:

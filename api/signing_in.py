@@ -12,8 +12,9 @@ from api.addresses import client_address, counted_as
 from api.deciding import REAUTHENTICATED_FOR
 from api.problems import Forbidden, Unauthenticated
 from api.services import JsonBytes, Services
-from api.sessions import LONGEST_S, FoundSession, Session, cookie_of, set_cookie
+from api.sessions import LONGEST_S, FoundSession, Session, cookie_of, forgotten, set_cookie
 from api.time_ranges import format_instant
+from domain.errors import Missing
 from domain.lifecycle.policy import Principal
 
 
@@ -50,12 +51,19 @@ async def check_password_again(services: Services, request: Request, principal: 
 
 
 async def begin_session(services: Services, request: Request, user_id: str) -> Response:
-    """The answer that signs a user in; whatever session the browser had ends."""
+    """The answer that signs a user in; whatever session the browser had ends.
+
+    Raises:
+        Unauthenticated: the user was forgotten meanwhile.
+    """
     deciding = services.deciding
     principal = Principal(f"user:{user_id}", user_id)
     await deciding.prepare_cause(request, principal)
     cause = deciding.cause(request, principal)
-    await deciding.decide(lambda: deciding.accounts.note_sign_in(user_id, cause))
+    try:
+        await deciding.decide(lambda: deciding.accounts.note_sign_in(user_id, cause))
+    except Missing as error:
+        raise forgotten() from error
     cookie = cookie_of(request)
     if cookie is not None:
         await services.sessions.end_cookie(cookie)

@@ -28,7 +28,7 @@ def session_routes(services: Services) -> APIRouter:
         openapi_extra={"security": []},
         responses={
             201: json_answer(Session, examples.SESSION),
-            **problem_responses(400, 401, 403, 413, 422, 429, 503),
+            **problem_responses(400, 401, 403, 409, 413, 422, 429, 503),
         },
     )
     async def sign_in(request: Request, shown: Credentials) -> Response:
@@ -48,10 +48,10 @@ def session_routes(services: Services) -> APIRouter:
         "/session",
         summary="Sign out",
         status_code=204,
-        responses={204: {"description": "It has ended"}, **problem_responses(401, 403, 429, 503)},
+        responses={204: {"description": "It has ended"}, **problem_responses(401, 403, 404, 409, 429, 503)},
     )
     async def sign_out(request: Request, asker: Asker, found: AskerSession) -> Response:
-        await services.sessions.end(found.key)
+        await services.sessions.end(found)
         cause = deciding.cause(request, asker)
         await deciding.decide(lambda: deciding.accounts.note_sign_out(found.session.user_id, cause))
         response = Response(status_code=204)

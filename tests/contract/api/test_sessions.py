@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from api.lockout import FIRST_WAIT_S, FREE_ATTEMPTS
+from api.problems import Unauthenticated
 from api.sessions import IDLE_S, LONGEST_S
 from domain.lifecycle.denials import Denial
 from tests.contract.api.corner import ApiCorner
@@ -244,6 +245,49 @@ async def test_denied_attempts_are_noted_without_a_strangers_address(api: ApiCor
     assert "127.0.0.1" not in noted[0].origin
     assert (noted[1].action, noted[1].actor, noted[1].origin) == ("session.begin", "anonymous", "127.0.0.0/24")
     assert len(noted) == 2
+
+
+async def test_whoever_is_forgotten_while_signing_in_is_nobody(
+    api: ApiCorner, hasher: CountingHasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob, verify = api.members.sign_up("bob"), hasher.verify
+
+    def verify_and_forget(hashed: str | bytes, password: str | bytes) -> bool:
+        is_right = verify(hashed, password)
+        api.members.application.accounts.forget(bob.user_id, api.members.cause())
+        return is_right
+
+    monkeypatch.setattr(hasher, "verify", verify_and_forget)
+    shown = {"email": bob.email, "password": bob.password}
+    assert problem_of(await api.stranger().post("/api/v1/session", json=shown)) == (401, "wrong-credentials")
+    await api.services.deciding.follower.catch_up()
+    with pytest.raises(Unauthenticated):
+        await api.services.sessions.begin(bob.user_id)
+
+
+async def test_only_sessions_that_still_are_stand_in_a_users_list(api: ApiCorner) -> None:
+    index = f"{api.prefix}sessions-of:{api.owner.user_id}"
+    lasting = await api.person()
+    for ending in ("signed out", "signed in anew", "shown again", "timed out"):
+        person = await api.person()
+        match ending:
+            case "signed out":
+                assert (await person.delete("/api/v1/session")).status_code == 204
+            case "signed in anew":
+                await sign_in(person, api.owner)
+                await person.delete("/api/v1/session")
+            case "shown again":
+                answer = await person.post("/api/v1/session/reauthentication", json={"password": api.owner.password})
+                person.headers["X-CSRF-Token"] = answer.json()["csrf_token"]
+                assert (await person.delete("/api/v1/session")).status_code == 204
+            case "timed out":
+                found = await api.services.sessions.find(person.cookies[COOKIE])
+                assert found is not None
+                await api.redis.delete(found.key)
+                assert await api.redis.scard(index) == 2
+    await api.person()
+    assert await api.redis.scard(index) == 2
+    assert (await lasting.get("/api/v1/session")).status_code == 200
 
 
 @pytest.mark.long_on_stack
