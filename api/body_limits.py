@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -12,7 +14,10 @@ from domain.firmware_image import MOST_IMAGE_BYTES
 
 MOST_BYTES = 64 * 1024
 MOST_CSV_BYTES = 5 * 1024 * 1024
-_MOST_BY_TYPE = {"text/csv": MOST_CSV_BYTES, "application/octet-stream": MOST_IMAGE_BYTES}
+_MORE = (
+    (re.compile(r"/api/v1/tenants/[^/]+/devices/bulk"), MOST_CSV_BYTES),
+    (re.compile(r"/api/v1/firmware"), MOST_IMAGE_BYTES),
+)
 
 
 class LimitBodies:
@@ -25,9 +30,8 @@ class LimitBodies:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        most = _MOST_BY_TYPE.get(headers.get("content-type", "").partition(";")[0].strip().lower(), MOST_BYTES)
-        told = headers.get("content-length", "0")
+        most = most_bytes_of(scope["path"])
+        told = Headers(scope=scope).get("content-length", "0")
         if told.isdecimal() and int(told) > most:
             refusal = problem(HTTPConnection(scope), 413, "body-too-large", _detail(most))
             await refusal(scope, receive, send)
@@ -45,5 +49,10 @@ class LimitBodies:
         await self._app(scope, receive_some, send)
 
 
+def most_bytes_of(path: str) -> int:
+    """How many bytes a body may have there."""
+    return next((most for pattern, most in _MORE if pattern.fullmatch(path)), MOST_BYTES)
+
+
 def _detail(most: int) -> str:
-    return f"a body of this kind has at most {most} bytes here"
+    return f"a body has at most {most} bytes here"

@@ -138,15 +138,18 @@ async def test_a_body_has_its_limit_whether_or_not_it_says_its_length(api: ApiCo
         headers = {"Content-Type": "application/json"}
         answer = await api.stranger().post("/api/v1/session", content=content, headers=headers)
         assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
-    csv = {"Content-Type": "text/csv"}
-    answer = await api.stranger().post("/api/v1/session", content=b" " * (MOST_BYTES + 1), headers=csv)
-    assert answer.status_code != 413
-    octets = {"Content-Type": "application/octet-stream"}
+    csv, octets = {"Content-Type": "text/csv"}, {"Content-Type": "application/octet-stream"}
+    for headers in (csv, octets):
+        answer = await api.stranger().post("/api/v1/session", content=b" " * (MOST_BYTES + 1), headers=headers)
+        assert answer.status_code == 413, "whatever it says that it is"
     answer = await api.client.post("/api/v1/firmware", content=bytes(MOST_IMAGE_BYTES), headers=octets)
     assert answer.status_code == 422, "as large as an image may be"
     answer = await api.client.post("/api/v1/firmware", content=bytes(MOST_IMAGE_BYTES + 1), headers=octets)
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
-    answer = await api.stranger().post("/api/v1/session", content=b" " * (MOST_CSV_BYTES + 1), headers=csv)
+    bulk = f"/api/v1/tenants/{api.owner.tenant_id}/devices/bulk"
+    answer = await api.client.post(bulk, content=b" " * MOST_CSV_BYTES, headers=csv)
+    assert answer.status_code == 422, "as large as a list may be"
+    answer = await api.client.post(bulk, content=b" " * (MOST_CSV_BYTES + 1), headers=csv)
     assert answer.status_code == 413
 
 
