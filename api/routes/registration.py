@@ -79,7 +79,7 @@ def registration_routes(services: Services) -> APIRouter:
             raise HTTPException(415, f"send the list as {CSV}")
         body, cause = await request.body(), deciding.cause(request, asker)
         try:
-            wanted = read_devices(body, deciding.access, tenant_id)
+            wanted = await deciding.look(lambda: read_devices(body, deciding.access, tenant_id))
         except LinesWrong as error:
             errors = [{"parameter": f"line {number}", "detail": text} for number, text in error.lines]
             return problem(request, 422, "invalid-lines", f"nothing was registered: {error}", errors=errors)

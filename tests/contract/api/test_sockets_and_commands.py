@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from api.routes import registration
 from api.schemas import Problem
 from api.schemas_sockets import AcceptedCommand, Command, ConfigurationState, RegisteredDevice
+from domain.lifecycle.access import Access
 from domain.lifecycle.cause import system_cause
 from domain.lifecycle.commands import Command as Decided
+from domain.lifecycle.sockets import NewDevice
 from tests.contract.api.corner import ApiCorner
 from tests.contract.api.members import bearer
 from tests.servers import World
@@ -83,6 +87,20 @@ async def test_a_list_with_a_wrong_line_registers_nothing_and_names_every_one(ap
     assert (await api.client.post(path, json={})).status_code == 415
     many = "device_id,name\r\n" + "".join(f"d{n},x\r\n" for n in range(5001))
     assert "5000" in (await api.client.post(path, content=many, headers=csv)).json()["detail"]
+
+
+async def test_a_list_is_read_beside_the_event_loop(api: ApiCorner, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, read_devices = [], registration.read_devices
+
+    def read_here(body: bytes, access: Access, tenant_id: str) -> list[NewDevice]:
+        threads.append(threading.current_thread())
+        return read_devices(body, access, tenant_id)
+
+    monkeypatch.setattr(registration, "read_devices", read_here)
+    path, csv = f"tenants/{api.owner.tenant_id}/devices/bulk", {"Content-Type": "text/csv"}
+    await ask(api, "POST", path, 201, content=b"device_id,name\nd1,One\n", headers=csv)
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
 
 
 async def test_a_good_list_answers_tokens_as_json_or_csv(api: ApiCorner) -> None:
