@@ -235,9 +235,11 @@ class Deciding:
 
     # --- the work ---------------------------------------------------------------------------------------
 
-    async def decide(self, work: Callable[[], R]) -> R:
+    async def decide(self, work: Callable[[], R], *, hashes: bool = False) -> R:
         """What `work` returns, after whatever it decided counts for the next request here, too.
 
+        Args:
+            hashes: it hashes a password: few at a time.
         Raises:
             DependencyUnavailable: the event store is out of reach; it may have been decided all the same.
             Whatever `work` raises.
@@ -247,7 +249,7 @@ class Deciding:
             result = work()
             return result, self.lifecycle.log_recorder.max_notification_id() or 0
 
-        result, newest = await self.look(decide)
+        result, newest = await (self.check_password(decide) if hashes else self.look(decide))
         await self.follower.catch_up(newest)
         return result
 

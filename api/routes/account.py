@@ -92,8 +92,7 @@ def account_routes(services: Services) -> APIRouter:
         asker = identity.principal
         await deciding.allow_site(request, asker, "account.change")
         user_id, cause = user_id_of(asker), deciding.cause(request, asker)
-        newest = await deciding.check_password(lambda: deciding.accounts.change_password(user_id, new.password, cause))
-        await deciding.follower.catch_up(newest)
+        await deciding.decide(lambda: deciding.accounts.change_password(user_id, new.password, cause), hashes=True)
         await services.sessions.end_others(user_id, identity.found)
         return Response(status_code=204)
 

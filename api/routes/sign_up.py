@@ -69,7 +69,7 @@ def sign_up_routes(services: Services, protection: Protection) -> APIRouter:
             with protection.hold_set_up_code(new.code) as is_good:
                 return _claim(services, new, cause) if is_good else None
 
-        user_id = await deciding.decide(claim_once)
+        user_id = await deciding.decide(claim_once, hashes=True)
         if user_id is None:
             deciding.note_denial(request, None, "site.claim", "site", "wrong-code")
             raise Forbidden("wrong-code", "this is not the code that `wattaway up` shows, or it was used")
@@ -94,7 +94,7 @@ def sign_up_routes(services: Services, protection: Protection) -> APIRouter:
             raise RuleBroken("not-set-up", "this installation has to be set up first")
         invitation = _check_allowed(services, protection, new.invitation)
         cause = deciding.cause(request, None)
-        await deciding.decide(lambda: _join(services, new, invitation, cause))
+        await deciding.decide(lambda: _join(services, new, invitation, cause), hashes=True)
         await asyncio.sleep(ends_s - time.monotonic())
         return JsonBytes(b'{"status":"accepted"}', 202)
 

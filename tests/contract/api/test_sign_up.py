@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,27 @@ async def test_nobody_learns_by_signing_up_whose_email_is_taken(api: ApiCorner, 
     assert (await api.stranger().post("/api/v1/session", json=old)).status_code == 201
     stolen = {"email": api.owner.email, "password": ANN["password"]}
     assert (await api.stranger().post("/api/v1/session", json=stolen)).status_code == 401
+
+
+@open_to_all
+async def test_passwords_of_new_users_are_hashed_where_they_hold_up_no_other_decision(
+    empty_api: ApiCorner, hasher: CountingHasher, set_up_code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, hash_password = [], hasher.hash
+
+    def hash_here(password: str | bytes) -> str:
+        threads.append(threading.current_thread().name)
+        return hash_password(password)
+
+    monkeypatch.setattr(hasher, "hash", hash_here)
+    person = empty_api.stranger()
+    first = await person.post("/api/v1/set-up", json=ANN | {"code": set_up_code})
+    assert first.status_code == 201
+    assert (await empty_api.stranger().post("/api/v1/users", json=ANN | {"email": "b@x.example"})).status_code == 202
+    change = {"json": {"password": "another long password"}, "headers": {"X-CSRF-Token": first.json()["csrf_token"]}}
+    assert (await person.put("/api/v1/account/password", **change)).status_code == 204
+    assert len(threads) == 3
+    assert all(name.startswith("passwords") for name in threads)
 
 
 @pytest.mark.parametrize("protection", ["closed"], indirect=True)
