@@ -12,17 +12,24 @@ from starlette.responses import Response
 from api import examples
 from api.asking import Asker, AskerOrNobody
 from api.metrics import CONTENT_TYPE, joined_metrics
+from api.once import KeptFor
 from api.problems import RETRY_AFTER_S
 from api.schemas import Health, Readiness, json_answer, problem_responses
 from api.services import JsonBytes, Probe, Services
 from domain.lifecycle.policy import grants_on_site, permits
 
 PROBE_TIMEOUT_S = 3.0
+KEPT_FOR_S = 1.0
 
 
 def service_routes(services: Services) -> APIRouter:
     """`/healthz`, `/readyz`, `/metrics`."""
     router = APIRouter(tags=["service"])
+
+    async def probe_all() -> list[dict[str, object]]:
+        return await asyncio.gather(*(_probe(name, probe) for name, probe in services.probes.items()))
+
+    states_now = KeptFor(probe_all, KEPT_FOR_S)
 
     @router.get(
         "/healthz",
@@ -44,7 +51,7 @@ def service_routes(services: Services) -> APIRouter:
         },
     )
     async def get_readiness(asker: AskerOrNobody) -> Response:
-        states = await asyncio.gather(*(_probe(name, probe) for name, probe in services.probes.items()))
+        states = await states_now.get()
         ready = all(state["ok"] for state in states)
         access = services.deciding.access
         shows_all = asker is not None and permits(asker, "site.metrics", grants_on_site(access, asker))

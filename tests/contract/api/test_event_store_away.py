@@ -102,4 +102,4 @@ async def test_without_the_event_store_a_right_holds_for_a_few_seconds_and_no_lo
         assert (await program.get("/healthz")).status_code == 200
         way.symlink_to(folder_of(world))
         await until_status(program, LATEST, 401)
-        assert (await program.get("/readyz")).status_code == 200
+        await until_status(program, "/readyz", 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -151,6 +152,19 @@ async def test_readiness_is_200_when_everything_answers(api: ApiCorner) -> None:
     answer = await api.client.get("/readyz")
     assert answer.status_code == 200
     assert all(state["ok"] and state["latency_ms"] >= 0 for state in answer.json()["dependencies"])
+
+
+async def test_however_many_ask_whether_all_is_ready_each_dependency_is_asked_once(api: ApiCorner) -> None:
+    asked = []
+
+    async def probe() -> str:
+        asked.append(1)
+        return "well"
+
+    api.services.probes["counted"] = probe
+    answers = await asyncio.gather(*(api.stranger().get("/readyz") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(asked) == 1
 
 
 async def test_a_database_without_tables_is_said_to_be_away(tmp_path: Path) -> None:
