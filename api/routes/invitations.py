@@ -29,7 +29,7 @@ def invitation_routes(services: Services) -> APIRouter:
 
     @router.get(
         "/tenants/{tenant_id}/invitations",
-        summary="Invitations that nobody has used yet",
+        summary="Invitations that somebody may still use",
         response_class=JsonBytes,
         responses={
             200: json_answer(Items[Invitation], examples.INVITATIONS),
@@ -38,9 +38,8 @@ def invitation_routes(services: Services) -> APIRouter:
     )
     async def list_invitations(request: Request, asker: Asker, tenant_id: TenantIdPath) -> Response:
         await deciding.allow_tenant(request, asker, "tenant.manage_members", tenant_id)
-        access = deciding.access
-        hashes = access.tenants[tenant_id].invitations.values()
-        items = [_invitation(access.invitations[token_hash]) for token_hash in hashes]
+        known = map(deciding.access.invitations.__getitem__, deciding.access.tenants[tenant_id].invitations.values())
+        items = [_invitation(one) for one in known if one.expires_at > deciding.now()]
         return JsonBytes(msgspec.json.encode({"items": items}))
 
     @router.post(

@@ -156,6 +156,7 @@ async def test_an_invitation_that_was_taken_back_or_is_too_old_counts_no_more(ap
     api.clock.at_ms += 8 * 86_400_000
     await sign_in(person, api.members.sign_up("carl"))
     await ask(person, "POST", "invitations/accept", 404, json={"token": second["token"]})
+    assert (await ask(await api.person(), "GET", path, 200))["items"] == []
 
 
 async def test_a_tenant_is_founded_and_renamed(api: ApiCorner) -> None:
