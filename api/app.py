@@ -158,7 +158,7 @@ def _services(
         database=database,
         deciding=deciding,
         sessions=sessions,
-        recognition=Recognition(deciding.access, sessions, clock, deciding.follower.next_look),
+        recognition=Recognition(deciding.access, sessions, clock, deciding.follower.next_look, deciding.note_denial),
         rate_limits=RateLimits(quick, prefix, protection.rate_limits),
         lockout=Lockout(quick, prefix, clock),
         hints=partial(listen_for_hints, places.redis_url, hint_channel(prefix), deciding.follower.hint),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Awaitable, Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from fastapi import Depends
@@ -16,7 +16,7 @@ from api.problems import Forbidden, Unauthenticated
 from api.sessions import FoundSession, Sessions, cookie_of, is_secure
 from domain.clock import Clock, to_instant
 from domain.errors import DependencyUnavailable
-from domain.lifecycle.access import Access
+from domain.lifecycle.access import Access, ApiToken
 from domain.lifecycle.policy import Principal
 from domain.lifecycle.tokens import API_TOKEN_PREFIX, TOKEN_LENGTH, token_sha256
 
@@ -33,6 +33,14 @@ class Identity(NamedTuple):
     token_hash: str | None = None
 
 
+class Note(Protocol):
+    """Lets the auditors know of a denied attempt."""
+
+    def __call__(
+        self, connection: HTTPConnection, principal: Principal | None, action: str, subject: str, reason: str
+    ) -> None: ...
+
+
 class Recognition:
     """Recognizes who asks; for tokens that is a look into a dictionary.
 
@@ -42,9 +50,10 @@ class Recognition:
     """
 
     def __init__(
-        self, access: Access, sessions: Sessions, clock: Clock, next_look: Callable[[], Awaitable[None]]
+        self, access: Access, sessions: Sessions, clock: Clock, next_look: Callable[[], Awaitable[None]], note: Note
     ) -> None:
-        self._access, self._sessions, self._clock, self._next_look = access, sessions, clock, next_look
+        self._access, self._sessions, self._clock = access, sessions, clock
+        self._next_look, self._note = next_look, note
 
     async def recognize(self, connection: HTTPConnection) -> Identity | None:
         """Who asks; None if nobody said so.
@@ -55,7 +64,7 @@ class Recognition:
         """
         authorization = connection.headers.get("authorization")
         if authorization is not None:
-            return await self._by_token(authorization)
+            return await self._by_token(connection, authorization)
         cookie = cookie_of(connection)
         return None if cookie is None else await self._by_cookie(cookie)
 
@@ -65,7 +74,7 @@ class Recognition:
             return self._of_token(identity.token_hash) is not None
         return identity.found is not None and self._of_session(identity.found) is not None
 
-    async def _by_token(self, authorization: str) -> Identity:
+    async def _by_token(self, connection: HTTPConnection, authorization: str) -> Identity:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not _TOKEN.fullmatch(token):
             raise Unauthenticated("`Authorization` holds no token of ours", bearer=True)
@@ -75,6 +84,7 @@ class Recognition:
             await self._next_look()
             identity = self._of_token(token_hash)
         if identity is None:
+            self._note_ended(connection, token_hash)
             raise Unauthenticated("this token was revoked, has expired, or never was", bearer=True)
         return identity
 
@@ -83,12 +93,19 @@ class Recognition:
         if token is not None:
             if token.expires_at <= to_instant(self._clock.now_ms()):
                 return None
-            actor = f"token:{token.user_id}/{token.token_id}"
-            return Identity(Principal(actor, token.user_id, token.scope), token_hash=token_hash)
+            return Identity(_principal_of(token), token_hash=token_hash)
         device_id = self._access.device_tokens.get(token_hash)
         if device_id is None:
             return None
         return Identity(Principal(f"device:{device_id}", device_id=device_id), token_hash=token_hash)
+
+    def _note_ended(self, connection: HTTPConnection, token_hash: str) -> None:
+        """Of a token that never was, nobody can tell whose it is."""
+        token, reason = self._access.revoked_tokens.get(token_hash), "revoked"
+        if token is None:
+            token, reason = self._access.api_tokens.get(token_hash), "expired"
+        if token is not None:
+            self._note(connection, _principal_of(token), "token.use", f"user:{token.user_id}", reason)
 
     async def _by_cookie(self, cookie: str) -> Identity:
         found = await self._sessions.find(cookie)
@@ -106,6 +123,10 @@ class Recognition:
             return None
         shown_at = to_instant(session.authenticated_at_ms)
         return Identity(Principal(f"user:{session.user_id}", session.user_id, authenticated_at=shown_at), found)
+
+
+def _principal_of(token: ApiToken) -> Principal:
+    return Principal(f"token:{token.user_id}/{token.token_id}", token.user_id, token.scope)
 
 
 async def identity_of(connection: HTTPConnection) -> Identity | None:
@@ -175,13 +196,25 @@ def check_own_page(connection: HTTPConnection) -> None:
         return
     scheme, host = urlsplit(origin)[:2]
     if host != connection.headers.get("host") or (is_secure(connection) and scheme != "https"):
+        _note_foreign_page(connection)
         raise Forbidden("csrf", f"a page from {origin[:100]!r} may not ask this")
 
 
 def _check_csrf_token(connection: HTTPConnection, found: FoundSession) -> None:
     given = connection.headers.get(CSRF_HEADER, "")
     if not hmac.compare_digest(given.encode(), found.session.csrf_token.encode()):
+        _note_foreign_page(connection)
         raise Forbidden("csrf", f"`{CSRF_HEADER}` must hold the session's token, which GET /api/v1/session tells")
+
+
+def _note_foreign_page(connection: HTTPConnection) -> None:
+    """Somebody may be abusing a session: its user's auditors should know. Without a session nobody was."""
+    identity = connection.scope.get("state", {}).get("identity")
+    if isinstance(identity, Identity) and identity.found is not None:
+        deciding: Deciding = connection.app.state.services.deciding
+        deciding.note_denial(
+            connection, identity.principal, "session.use", f"user:{identity.principal.user_id}", "csrf"
+        )
 
 
 AskerIdentity = Annotated[Identity, Depends(current_identity)]

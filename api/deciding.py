@@ -160,7 +160,7 @@ class Deciding:
             known = device_id in self.access.devices
             self._note(request, principal, action, f"device:{device_id}" if known else None, refusal)
             raise
-        self._check_password_age(principal, action)
+        self._check_password_age(request, principal, action, f"device:{device_id}")
 
     async def allow_tenant(self, request: HTTPConnection, principal: Principal, action: Action, tenant_id: str) -> None:
         """The same for a tenant."""
@@ -170,7 +170,7 @@ class Deciding:
             known = tenant_id in self.access.tenants
             self._note(request, principal, action, f"tenant:{tenant_id}" if known else None, refusal)
             raise
-        self._check_password_age(principal, action)
+        self._check_password_age(request, principal, action, f"tenant:{tenant_id}")
 
     async def allow_site(self, request: HTTPConnection, principal: Principal, action: Action) -> None:
         """The same for what belongs to nobody in particular."""
@@ -179,13 +179,17 @@ class Deciding:
         except Denied as refusal:
             self._note(request, principal, action, "site", refusal)
             raise
-        self._check_password_age(principal, action)
+        self._check_password_age(request, principal, action, "site")
 
-    def _check_password_age(self, principal: Principal, action: Action) -> None:
+    def _check_password_age(
+        self, connection: HTTPConnection, principal: Principal, action: Action, subject: str
+    ) -> None:
         if action in REAUTHENTICATION and principal.is_session:
             shown_at = principal.authenticated_at
             if shown_at is None or self.now() - shown_at > REAUTHENTICATED_FOR:
-                raise ReauthenticationNeeded
+                refusal = ReauthenticationNeeded()
+                self.note_denial(connection, principal, action, subject, refusal.kind)
+                raise refusal
 
     def _note(
         self,

@@ -49,6 +49,7 @@ async def device_asking(deciding: Deciding, request: HTTPConnection, asker: Prin
         Denied: it is none.
     """
     if asker.device_id is None:
+        deciding.note_denial(request, asker, "device.act_as", f"user:{asker.user_id}", "forbidden")
         raise Denied("forbidden", "this is for devices: ask with a device's own token")
     await deciding.allow_device(request, asker, "device.act_as", asker.device_id)
     return asker.device_id

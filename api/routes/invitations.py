@@ -18,7 +18,9 @@ from api.services import API_PREFIX, JsonBytes, Services
 from api.time_ranges import format_instant
 from domain.clock import to_ms
 from domain.errors import Missing
+from domain.lifecycle.access import Access
 from domain.lifecycle.access import Invitation as KnownInvitation
+from domain.lifecycle.cause import Cause
 from domain.lifecycle.tokens import token_sha256
 
 
@@ -84,15 +86,30 @@ def invitation_routes(services: Services) -> APIRouter:
     )
     async def accept(request: Request, asker: Asker, shown: InvitationToken) -> Response:
         await deciding.allow_site(request, asker, "account.join_tenant")
-        known = deciding.access.invitations.get(token_sha256(shown.token))
+        cause = deciding.cause(request, asker)
+        try:
+            known = await _join(shown.token, user_id_of(asker), cause)
+        except Missing as refusal:
+            subject = invitation_subject(deciding.access, shown.token)
+            deciding.note_denial(request, asker, "account.join_tenant", subject, refusal.kind)
+            raise
+        return JsonBytes(msgspec.json.encode({"tenant_id": known.tenant_id, "role": known.role}))
+
+    async def _join(token: str, user_id: str, cause: Cause) -> KnownInvitation:
+        known = deciding.access.invitations.get(token_sha256(token))
         if known is None:
             raise Missing("unknown-invitation", "no such invitation, or it was used")
-        tenant_id, role, user_id = known.tenant_id, known.role, user_id_of(asker)
-        cause = deciding.cause(request, asker)
-        await deciding.decide(lambda: deciding.tenancy.accept(tenant_id, known.invitation_id, user_id, cause))
-        return JsonBytes(msgspec.json.encode({"tenant_id": tenant_id, "role": role}))
+        tenant_id, invitation_id = known.tenant_id, known.invitation_id
+        await deciding.decide(lambda: deciding.tenancy.accept(tenant_id, invitation_id, user_id, cause))
+        return known
 
     return router
+
+
+def invitation_subject(access: Access, token: str) -> str:
+    """Which tenant's door somebody stood at with an invitation; the site's, if nobody knows it."""
+    known = access.invitations.get(token_sha256(token))
+    return "site" if known is None else f"tenant:{known.tenant_id}"
 
 
 def _invitation(known: KnownInvitation) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from api import examples_sessions as examples
 from api.asking import OwnPage
 from api.problems import Forbidden
 from api.protection import Protection
+from api.routes.invitations import invitation_subject
 from api.schemas import json_answer, problem_responses
 from api.schemas_sessions import Session, SetUp, SetUpState, SignUp, SignUpAccepted
 from api.services import API_PREFIX, JsonBytes, Services
@@ -92,7 +93,12 @@ def sign_up_routes(services: Services, protection: Protection) -> APIRouter:
         await services.rate_limits.count_strictly("sign-up", request)
         if not deciding.access.claimed:
             raise RuleBroken("not-set-up", "this installation has to be set up first")
-        invitation = _check_allowed(services, protection, new.invitation)
+        try:
+            invitation = _check_allowed(services, protection, new.invitation)
+        except (Forbidden, Missing) as refusal:
+            subject = invitation_subject(deciding.access, new.invitation or "")
+            deciding.note_denial(request, None, "site.sign_up", subject, refusal.kind)
+            raise
         cause = deciding.cause(request, None)
         await deciding.decide(lambda: _join(services, new, invitation, cause), hashes=True)
         await asyncio.sleep(ends_s - time.monotonic())

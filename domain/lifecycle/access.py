@@ -95,6 +95,8 @@ class Access:
         self.admins: set[str] = set()
         self.api_tokens: dict[str, ApiToken] = {}
         """By the token's hash."""
+        self.revoked_tokens: dict[str, ApiToken] = {}
+        """By the token's hash; whoever still shows one is no stranger."""
         self.invitations: dict[str, Invitation] = {}
         """By the token's hash."""
         self.device_tokens: dict[str, str] = {}
@@ -156,7 +158,7 @@ class Access:
             case User.ApiTokenIssued():
                 self._issue_token(user, event)
             case User.ApiTokenRevoked():
-                self.api_tokens.pop(user.tokens.pop(event.token_id, ""), None)
+                self._revoke_token(user, event.token_id)
             case User.Forgotten():
                 self._forget(user)
 
@@ -166,7 +168,14 @@ class Access:
             user.user_id, event.token_id, event.label_sealed, event.scope, event.timestamp, event.expires_at
         )
 
+    def _revoke_token(self, user: KnownUser, token_id: str) -> None:
+        token_hash = user.tokens.pop(token_id, "")
+        token = self.api_tokens.pop(token_hash, None)
+        if token is not None:
+            self.revoked_tokens[token_hash] = token
+
     def _forget(self, user: KnownUser) -> None:
+        self.revoked_tokens = {key: one for key, one in self.revoked_tokens.items() if one.user_id != user.user_id}
         for token_hash in user.tokens.values():
             self.api_tokens.pop(token_hash, None)
         for device_id in user.shared_device_ids:
