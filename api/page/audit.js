@@ -13,6 +13,7 @@ export async function showAudit() {
     { name: "from", label: "Since", options: SINCE },
     { name: "denied", label: "Show", options: KINDS },
     { name: "device", label: "Socket's id", maxlength: 64, spellcheck: "false" },
+    { name: "action", label: "What", maxlength: 190, placeholder: "device-registered", spellcheck: "false" },
     { name: "actor", label: "Actor", maxlength: 190, placeholder: "user:…", spellcheck: "false" },
     { name: "subject", label: "Of what", maxlength: 190, placeholder: "user:… tenant:… command:…", spellcheck: "false" },
     { name: "correlation_id", label: "Correlation id", maxlength: 190, spellcheck: "false" },

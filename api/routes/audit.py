@@ -53,6 +53,8 @@ def audit_routes(services: Services) -> APIRouter:
         actor: Annotated[str | None, _Text] = None,
         subject: Annotated[str | None, Query(max_length=190, examples=["device:kitchen-kettle"])] = None,
         device: Annotated[str | None, Query(pattern=DEVICE_ID_PATTERN)] = None,
+        tenant_id: Annotated[str | None, _Text] = None,
+        action: Annotated[str | None, Query(max_length=190, examples=["device-registered"])] = None,
         correlation_id: Annotated[str | None, _Text] = None,
         denied: Annotated[bool | None, Query(description="Only denied attempts, or only what was done.")] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
@@ -69,6 +71,8 @@ def audit_routes(services: Services) -> APIRouter:
             subject_kind=kind if colon else None,
             subject_id=subject_id if colon else subject,
             device_id=device,
+            tenant_id=tenant_id,
+            action=action,
             correlation_id=correlation_id,
             denied=denied,
         )

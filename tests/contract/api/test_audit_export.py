@@ -49,6 +49,23 @@ def numbers_in(text: str, media_type: str) -> list[int]:
     return [json.loads(line)["after"]["number"] for line in text.splitlines()]
 
 
+async def test_the_log_is_asked_for_one_action_or_one_tenant(api: ApiCorner) -> None:
+    bob = api.members.sign_up("bob")
+    api.members.register(bob.tenant_id, "lamp")
+    api.members.register(api.owner.tenant_id, "kettle")
+    api.project()
+
+    async def found(**wanted: str) -> set[str]:
+        documents = (await api.get("audit", **wanted))["items"]
+        exported = await api.client.get("/api/v1/audit", params=wanted, headers={"Accept": "application/x-ndjson"})
+        assert [json.loads(line) for line in exported.text.splitlines()] == documents
+        return {f"{one['action']} {one['device_id']}" for one in documents if one["device_id"]}
+
+    assert await found(action="device-registered") == {"device-registered lamp", "device-registered kettle"}
+    assert await found(tenant_id=bob.tenant_id) == {"device-registered lamp"}
+    assert await found(action="device-registered", tenant_id=api.owner.tenant_id) == {"device-registered kettle"}
+
+
 @pytest.mark.parametrize("media_type", ["text/csv", "application/x-ndjson"])
 async def test_an_export_has_every_record_once_in_order_and_holds_a_part_of_it_at_a_time(
     api: ApiCorner, media_type: str, monkeypatch: pytest.MonkeyPatch
