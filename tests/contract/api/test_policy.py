@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from api.deciding import REAUTHENTICATED_FOR
 from api.protection import Protection
-from domain.lifecycle.policy import POLICY, SCOPE_NEEDED, SESSION_ONLY, Action, Grant
+from domain.lifecycle.policy import POLICY, REAUTHENTICATION, SCOPE_NEEDED, SESSION_ONLY, Action, Grant
 from tests.contract.api.askers import KINDS, Cast, Kind, asked
 from tests.contract.api.corner import ApiCorner
 from tests.contract.api.route_table import ROUTES, VARIANTS, Route, registered
@@ -84,12 +86,16 @@ def answered(answer: httpx.Response) -> str:
     return "allowed"
 
 
+def ids_of(cast: Cast, route: Route, kind: Kind) -> dict[str, Any]:
+    """What stands in the route's path."""
+    tenant_id = cast.left_tenant_id if route.thing == "left tenant" else cast.tenant_id
+    return {**cast.ids_for(kind), "tenant_id": tenant_id, "device_id": cast.device_id}
+
+
 async def ask(cast: Cast, name: str, route: Route, kind: Kind) -> str | None:
     """What is wrong with the answer, if anything is."""
     method, path = name.partition(" #")[0].split(" ")
-    ids = dict(cast.ids_for(kind)) | {"tenant_id": cast.tenant_id, "device_id": cast.device_id}
-    if route.thing == "left tenant":
-        ids["tenant_id"] = cast.left_tenant_id
+    ids = ids_of(cast, route, kind)
     if route.destroys and route.thing == "device" and kind.name != "device":
         ids["device_id"] = cast.new_device(f"lamp-{method.lower()}-{kind.name}".translate({58: 45, 39: 45, 32: 45}))
         await cast.api.services.deciding.follower.catch_up()
@@ -113,6 +119,32 @@ async def test_every_route_answers_every_asker_as_the_table_says(cast: Cast) -> 
         else:
             wrong += await asyncio.gather(*asking)
     assert not any(wrong), "\n".join(filter(None, wrong))
+
+
+async def ask_too_late(cast: Cast, name: str, route: Route, kind: Kind) -> str | None:
+    """What is wrong with the answer to a session that has not shown its password lately."""
+    method, path = name.partition(" #")[0].split(" ")
+    is_dangerous = not REAUTHENTICATION.isdisjoint((route.action or "").split("|"))
+    async with asked(await cast.client(kind), method, path.format(**ids_of(cast, route, kind)), route.body) as answer:
+        is_problem = "problem" in answer.headers.get("content-type", "") and bool(answer.content)
+        is_refused = is_problem and answer.json()["type"] == "/problems/reauthentication-needed"
+    return None if is_refused is is_dangerous else f"{name} by {kind.name}: refused {is_refused}"
+
+
+async def test_a_session_does_what_is_dangerous_only_shortly_after_its_password_was_shown(cast: Cast) -> None:
+    await cast.api.services.deciding.follower.catch_up()
+    people = [kind for kind in KINDS if kind.name in cast.people]
+    for kind in people:
+        await cast.client(kind)
+    cast.api.clock.at_ms += int(REAUTHENTICATED_FOR / timedelta(milliseconds=1)) + 1
+    walked, wrong = set(), []
+    for name, route in (VARIANTS | ROUTES).items():
+        allowed = [kind for kind in people if expected(route, kind) == "allowed"]
+        if name != "DELETE /api/v1/session":
+            wrong += await asyncio.gather(*(ask_too_late(cast, name, route, kind) for kind in allowed))
+            walked |= set((route.action or "").split("|")) if allowed else set()
+    assert not any(wrong), "\n".join(filter(None, wrong))
+    assert walked >= REAUTHENTICATION
 
 
 def test_every_route_has_its_row_and_a_new_one_needs_one(tmp_path: Path) -> None:
