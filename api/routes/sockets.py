@@ -20,6 +20,8 @@ from api.services import API_PREFIX, JsonBytes, Services
 from domain.errors import Missing
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.denials import Denial
+from domain.lifecycle.devices import Permission
+from domain.lifecycle.policy import Action
 
 
 def socket_routes(services: Services) -> APIRouter:
@@ -78,7 +80,7 @@ def socket_routes(services: Services) -> APIRouter:
         responses={202: json_answer(ShareAsked, examples.SHARE_ASKED), **problem_responses(*CHANGE_PROBLEMS)},
     )
     async def share(request: Request, asker: Asker, device_id: DeviceIdPath, new: NewShare) -> Response:
-        await deciding.allow_device(request, asker, "device.share", device_id)
+        await deciding.allow_device(request, asker, _sharing(new.permission), device_id)
         cause = deciding.cause(request, asker)
         # The list of shares tells whether somebody has it. Counted before anybody looks: a refusal tells nothing.
         await services.rate_limits.count_strictly("sign-up", request, asker.user_id)
@@ -97,7 +99,7 @@ def socket_routes(services: Services) -> APIRouter:
     async def change_share(
         request: Request, asker: Asker, device_id: DeviceIdPath, user_id: UserIdPath, change: SharePermission
     ) -> Response:
-        await deciding.allow_device(request, asker, "device.share", device_id)
+        await deciding.allow_device(request, asker, _sharing(change.permission), device_id)
         if user_id not in deciding.access.devices[device_id].shares:
             raise Missing("unknown-share", "this device is not shared with that user")
         cause = deciding.cause(request, asker)
@@ -142,3 +144,8 @@ def socket_routes(services: Services) -> APIRouter:
         return JsonBytes(msgspec.json.encode(document))
 
     return router
+
+
+def _sharing(permission: Permission) -> Action:
+    """Whoever may manage a socket may do nearly all that its operators may."""
+    return "device.share_manage" if permission == "manage" else "device.share"

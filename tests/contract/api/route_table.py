@@ -106,7 +106,11 @@ ROUTES: Mapping[str, Route] = {
     "DELETE /api/v1/account": Route("account.change", destroys=True),
 }
 _COMMANDS = "POST /api/v1/devices/{device_id}/commands"
+_SHARES = "/api/v1/devices/{device_id}/shares"
+_MANAGE = "device.share_manage"
 VARIANTS: Mapping[str, Route] = {
+    f"POST {_SHARES} #manage": Route(_MANAGE, "device", {"email": "no@x.example", "permission": "manage"}),
+    f"PUT {_SHARES}/{{user_id}} #manage": Route(_MANAGE, "device", {"permission": "manage"}),
     f"{_COMMANDS} #on": Route("device.switch", "device", {"type": "switch", "relay": True}),
     f"{_COMMANDS} #off": Route("device.switch", "device", {"type": "switch", "relay": False}),
     f"{_COMMANDS} #restart": Route("device.switch", "device", {"type": "restart"}),
