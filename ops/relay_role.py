@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from bridges.event_store import EventDatabase
 from bridges.run_relay import HintSource, run_relay
 from ops.settings import Settings
-from ops.wiring import event_engines, kafka_server, spare_the_collector, stop_on_signals
+from ops.wiring import event_engines, event_lineage, kafka_server, spare_the_collector, stop_on_signals
 from projections.dialect import translated_errors
 from projections.sole_work import sole
 from projections.topic_ids import describe_topics
@@ -29,7 +29,7 @@ async def serve_relay_role(settings: Settings, on_step: Callable[[str], None]) -
         EventDatabase(writing, reading),
         kafka_server(settings),
         HintSource(settings.resolved_redis_url(), settings.redis_prefix),
-        alone=partial(_alone, writing),
+        alone=partial(_alone, writing, event_lineage(settings).setting),
         topic_id=partial(_topic_id, settings.kafka_bootstrap),
         metrics_port=settings.relay_metrics_port,
         metrics_host=settings.metrics_host,
@@ -39,8 +39,8 @@ async def serve_relay_role(settings: Settings, on_step: Callable[[str], None]) -
 
 
 @contextmanager
-def _alone(engine: Engine) -> Iterator[bool]:
-    with translated_errors(), sole(engine, "relay", frozen_s=_FROZEN_S) as held:
+def _alone(engine: Engine, setting: str) -> Iterator[bool]:
+    with translated_errors(setting), sole(engine, "relay", frozen_s=_FROZEN_S) as held:
         yield held
 
 

@@ -51,32 +51,34 @@ def migrate(settings: Settings) -> str:
     from projections.schema import migrate
 
     views = migrate(settings.resolved_database_url())
-    events = migrate(settings.resolved_event_store_url(), event_lineage())
+    events = migrate(settings.resolved_event_store_url(), event_lineage(settings))
     return f"{settings.database_kind()} has revision {views}, the event store {events}"
 
 
-def event_lineage() -> Lineage:
+def event_lineage(settings: Settings) -> Lineage:
     """The event store's own migrations."""
     from bridges.event_store_tables import MIGRATIONS, VERSION_TABLE
     from projections.schema import Lineage
 
-    return Lineage(MIGRATIONS, VERSION_TABLE, "WATTAWAY_EVENT_STORE_URL")
+    beside_the_read_models = not settings.event_store_url.get_secret_value() and settings.database_kind() != "sqlite"
+    setting = "WATTAWAY_DATABASE_URL" if beside_the_read_models else "WATTAWAY_EVENT_STORE_URL"
+    return Lineage(MIGRATIONS, VERSION_TABLE, setting)
 
 
 def event_engines(settings: Settings) -> tuple[Engine, Engine]:
     """Engines that write and read the event store's database, checked to have its tables; dispose of both in the end.
 
     Raises:
-        SettingInvalid: `wattaway migrate` has to be run first.
+        SettingInvalid: the database lets us not in, or `wattaway migrate` has to be run first.
         DependencyUnavailable: the database is out of reach.
     """
     from projections.dialect import read_engine, translated_errors, write_engine
     from projections.schema import check_schema
 
     url = settings.resolved_event_store_url()
-    reading = read_engine(url)
-    with translated_errors():
-        check_schema(reading, event_lineage())
+    reading, lineage = read_engine(url), event_lineage(settings)
+    with translated_errors(lineage.setting):
+        check_schema(reading, lineage)
     return write_engine(url, durable=True), reading
 
 

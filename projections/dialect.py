@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import sqlite3
 import time
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from domain.errors import DependencyUnavailable
+from domain.errors import DependencyUnavailable, SettingInvalid
 from projections.tables import ReadModel
 
 Row = tuple[Any, ...]
@@ -36,6 +37,10 @@ _DURABLE_PRAGMAS = ("synchronous = FULL", "secure_delete = ON", "wal_autocheckpo
 _ROWS_PER_STATEMENT = 2000
 _MYSQL_TRY_AGAIN = frozenset({1205, 1213, 1412})  # lock wait timeout, deadlock, table changed under a snapshot
 _MYSQL_GONE = frozenset({1040, 1053, 1152, 1158, 1159, 1160, 1161, 1290, 1927, 2002, 2003, 2006, 2013, 2014, 4031})
+# Denied to a user (1045, 1698), a database (1044) or a table (1142, 1227); no such database (1049); a host (1130),
+# a way to log in (1251, 2059), a password (1820, 1862) or an account (3118, 4151) that the server does not take.
+_MYSQL_REFUSED = frozenset({1044, 1045, 1049, 1130, 1142, 1227, 1251, 1698, 1820, 1862, 2059, 3118, 4151})
+_NO_SUCH_FILE = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EROFS})
 
 
 def is_mysql(bind: Connection | Engine) -> bool:
@@ -127,15 +132,41 @@ def _begin_sqlite(connection: Connection, begin: str) -> None:
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn errors that trying again may cure into `DependencyUnavailable`; others are defects and pass."""
+def translated_errors(setting: str = "WATTAWAY_DATABASE_URL") -> Iterator[None]:
+    """Turn errors that trying again may cure into `DependencyUnavailable`; others are defects and pass.
+
+    Args:
+        setting: what names the database.
+    Raises:
+        SettingInvalid: only another setting (or another right) helps, so that a role which runs ends, too: whoever
+            starts it again gives it the settings of then.
+    """
     try:
         yield
     except (DBAPIError, sqlite3.Error, OSError) as error:
+        cause = error.orig or error if isinstance(error, DBAPIError) else error
+        if what_to_do := _refusal(cause):
+            raise SettingInvalid(f"{setting}: {_detail(cause)}; {what_to_do}") from error
         if not may_pass(error):
             raise
-        detail = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-        raise DependencyUnavailable("database", detail) from error
+        raise DependencyUnavailable("database", str(cause)) from error
+
+
+def _refusal(cause: BaseException) -> str:
+    """What an operator can do about it, if it is the setting's fault; else nothing."""
+    if isinstance(cause, sqlite3.Error):
+        wrong_file = any(words in str(cause) for words in ("not a database", "readonly database"))
+    else:
+        wrong_file = isinstance(cause, OSError) and cause.errno in _NO_SUCH_FILE and cause.filename is not None
+    if wrong_file:
+        return "it must be a SQLite file, in the data dir if this is unset, that may be written"
+    refused = bool(cause.args) and cause.args[0] in _MYSQL_REFUSED and not isinstance(cause, OSError)
+    return "check the URL's user, password and database, and that user's rights" if refused else ""
+
+
+def _detail(cause: BaseException) -> str:
+    """The driver's sentence, which names user, host and database, never the password."""
+    return str(cause if isinstance(cause, OSError) else cause.args[-1])
 
 
 def may_pass(error: BaseException) -> bool:

@@ -43,11 +43,12 @@ def migrate(url: str, lineage: Lineage = READ_MODELS) -> str:
     """Bring the database at `url` up to date; the revision it now has.
 
     Raises:
+        SettingInvalid: the database lets us not in, or is none.
         DependencyUnavailable: out of reach, or another migration has not ended within a minute.
     """
     engine = write_engine(url)
     try:
-        with translated_errors():
+        with translated_errors(lineage.setting):
             return _migrate(engine, lineage)
     finally:
         engine.dispose()

@@ -64,7 +64,7 @@ def test_whoever_stores_it_again_or_at_the_same_time_stores_it_once(images: Imag
 
 
 def test_an_event_store_of_before_gets_the_table_and_keeps_its_events(event_corner: EventCorner) -> None:
-    lineage = event_lineage()
+    lineage = event_lineage(event_corner.settings)
     writing, reading = event_engines(event_corner.settings)
     with writing.begin() as connection:
         connection.execute(text("INSERT INTO tracking VALUES ('before', 7)"))

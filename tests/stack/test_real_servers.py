@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pymysql
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis import Redis
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from ops.embedded.nats import mqtt_lets_in
 from ops.settings import Settings
@@ -92,6 +96,39 @@ async def _connect(
 ) -> MqttClient:
     login = Login(settings.mqtt_host, settings.mqtt_port, client_id=user, username=user, password=password)
     return await connect(login, on_message=on_message)
+
+
+@pytest.mark.parametrize(
+    ("setting", "role"), [("WATTAWAY_DATABASE_URL", "projector"), ("WATTAWAY_EVENT_STORE_URL", "relay")]
+)
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"password": "hush-hush"}, "Access denied"),
+        ({"username": "nobody"}, "Access denied"),
+        ({"database": "nothing_of_ours"}, "nothing_of_ours"),
+    ],
+)
+def test_a_database_that_lets_us_not_in_is_one_line_that_names_the_setting(
+    stack_world: World, tmp_path: Path, setting: str, role: str, wrong: dict[str, str], reason: str
+) -> None:
+    right = make_url(stack_world.env["WATTAWAY_DATABASE_URL"])
+    env = {**stack_world.env, setting: right.set(**wrong).render_as_string(hide_password=False)}
+    for command in (["migrate"], ["run", role]):
+        told = subprocess.run(
+            [sys.executable, "-m", "ops.cli", *command],
+            cwd=tmp_path,
+            env={**os.environ, **env, "WATTAWAY_LOG_LEVEL": "error"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert told.returncode == 2, (command, told.stderr)
+        assert told.stderr.count("\n") == 1
+        assert told.stderr.startswith(f"wattaway: {setting}: ")
+        assert reason in told.stderr
+        assert "hush" not in told.stderr
 
 
 async def test_kafka_takes_writes_and_keeps_all_of_them_while_one_of_three_nodes_is_killed(stack_world: World) -> None:

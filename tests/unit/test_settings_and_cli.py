@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,27 @@ def test_a_bad_setting_ends_the_start_with_its_name_and_the_reason(
     assert told.returncode == 2
     assert told.stderr.count("\n") == 1
     assert f"WATTAWAY_{name}: " in told.stderr
+    assert reason in told.stderr
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "EVENT_STORE_URL"])
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("notes.txt", "file is not a database"), ("absent/x.db", "No such file"), ("ro.db", "readonly database")],
+)
+def test_a_path_that_is_no_database_is_one_line_that_names_the_setting(
+    tmp_path: Path, name: str, path: str, reason: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("eggs, flour, milk\n" * 100)
+    url = f"sqlite:///{tmp_path / path}"
+    if path == "ro.db":  # so that it holds for root, too, who may write everywhere
+        sqlite3.connect(tmp_path / path).execute("CREATE TABLE t (n)").connection.close()
+        (tmp_path / "file:ro.db?mode=ro.migrate.lock").touch()
+        url = "sqlite:///file:ro.db?mode=ro&uri=true"
+    told = wattaway(tmp_path, "migrate", WATTAWAY_DATA_DIR=".", **{f"WATTAWAY_{name}": url})
+    assert told.returncode == 2
+    assert told.stderr.count("\n") == 1
+    assert told.stderr.startswith(f"wattaway: WATTAWAY_{name}: ")
     assert reason in told.stderr
 
 
