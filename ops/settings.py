@@ -18,6 +18,7 @@ ENV_PREFIX = "WATTAWAY_"
 ENV_FILE = ".env"
 METRICS_ROLES = ("bridge", "projector", "relay", "dispatcher")
 """Those that serve metrics of their own, each on its `…_metrics_port`."""
+_DRIVERS = ("mysql+pymysql", "mariadb+pymysql", "sqlite", "sqlite+pysqlite")
 
 
 class Settings(BaseSettings):
@@ -142,6 +143,40 @@ class Settings(BaseSettings):
         except (KeyError, ValueError, OSError) as error:
             raise ValueError(f"{name!r} is not an IANA time zone") from error
         return name
+
+    @field_validator("database_url", "event_store_url")
+    @classmethod
+    def _a_database(cls, url: SecretStr) -> SecretStr:
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            driver = make_url(url.get_secret_value()).drivername if url.get_secret_value() else "sqlite"
+        except (ArgumentError, ValueError):  # whose message may hold the password
+            driver = ""
+        if driver not in _DRIVERS:
+            raise ValueError("a database is mysql+pymysql://user:password@host/name or sqlite:///path")
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _a_redis(cls, url: SecretStr) -> SecretStr:
+        from redis import Redis
+
+        try:
+            Redis.from_url(url.get_secret_value() or "redis://")
+        except ValueError:
+            raise ValueError("Redis is redis://host:6379/0, rediss://… or unix:///path") from None
+        return url
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _brokers(cls, text: str) -> str:
+        for one in listed(text) or ("",):
+            host, _, port = one.rpartition(":")
+            if not host or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+                raise ValueError(f"{one!r} is not a host and its port such as kafka-1:9092")
+        return text
 
     @field_validator("master_key")
     @classmethod

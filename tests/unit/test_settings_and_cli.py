@@ -87,6 +87,15 @@ def test_secrets_are_masked() -> None:
         ("TIME_ZONE", "Europe/Atlantis", "not an IANA time zone"),
         ("KAFKA_TOPIC_PREFIX", "a b", "match pattern"),
         ("METRICS_SOURCES", "bridge:29101", "not role=host:port"),
+        ("DATABASE_URL", "hush-hush", "a database is mysql+pymysql://"),
+        ("DATABASE_URL", "mysql://me:hush@db/wattaway", "a database is mysql+pymysql://"),
+        ("EVENT_STORE_URL", "mysql+pymysql://me:hush@db:port/wattaway", "a database is mysql+pymysql://"),
+        ("REDIS_URL", "localhost:6379", "Redis is redis://host:6379/0"),
+        ("REDIS_URL", "redis://:hush@cache:port", "Redis is redis://host:6379/0"),
+        ("KAFKA_BOOTSTRAP", "kafka", "'kafka' is not a host and its port"),
+        ("KAFKA_BOOTSTRAP", "kafka-1:9092,kafka:abc", "'kafka:abc' is not a host and its port"),
+        ("KAFKA_BOOTSTRAP", "127.0.0.1:99999", "'127.0.0.1:99999' is not a host and its port"),
+        ("KAFKA_BOOTSTRAP", "", "'' is not a host and its port"),
         ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'"),
     ],
 )
@@ -98,6 +107,7 @@ def test_a_bad_setting_ends_the_start_with_its_name_and_the_reason(
     assert told.stderr.count("\n") == 1
     assert f"WATTAWAY_{name}: " in told.stderr
     assert reason in told.stderr
+    assert "hush" not in told.stderr
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "EVENT_STORE_URL"])
