@@ -115,7 +115,7 @@ def simulate(
     raise typer.Exit(run_simulation(settings, plan))
 
 
-@app.command(epilog="Examples:  wattaway replay day.csv.gz   ·   wattaway replay day.csv.gz --speed 60 --shift now")
+@app.command(epilog="Examples:  wattaway replay day.csv.gz   ·   wattaway replay day.csv.gz --speed 1 --shift now")
 def replay(
     file: Annotated[
         Path, typer.Argument(help="CSV (.gz) with the columns ts,device_id,power_w[,energy_wh,voltage_v].")

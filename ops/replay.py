@@ -82,7 +82,7 @@ class Replay:
         """Replay the file to its end (or `stop`), wait for the last receipts; what came of it.
 
         Raises:
-            SettingInvalid: the file cannot be read, or its rows would lie in the future.
+            SettingInvalid: the file cannot be read.
         """
         started_s = time.monotonic()
         rows = read_trace(self._plan.path, self._on_line_error)
@@ -169,11 +169,8 @@ class Replay:
         device.offer(at_ms, encode_data([reading]))
 
     def _settle_shift(self, first_ms: int) -> None:
-        if self._shift_ms is not None:
-            return
-        if self._plan.speed is None or self._plan.speed > 1:
-            raise SettingInvalid("--shift now needs --speed 1 or less: faster, the rows would lie in the future")
-        self._shift_ms = SystemClock().now_ms() - first_ms
+        if self._shift_ms is None:
+            self._shift_ms = SystemClock().now_ms() - first_ms
 
     def _on_line_error(self, error: LineError) -> None:
         self._errors[error.column] += 1
@@ -223,11 +220,18 @@ def run_replay(settings: Settings, plan: ReplayPlan) -> int:
     Raises:
         SettingInvalid: the file cannot be read, or the plan cannot be.
     """
+    check_plan(plan)
     check_trace(plan.path)
     with registration(settings, role="replay") as registering:
         report = asyncio.run(_replay(settings, plan, registering.token))
     show_report(plan, report)
     return 0 if report.complete else 1
+
+
+def check_plan(plan: ReplayPlan) -> None:
+    """Raise `SettingInvalid` for a plan whose rows would lie in the future."""
+    if plan.shift_ms is None and (plan.speed is None or plan.speed > 1):
+        raise SettingInvalid("--shift now needs --speed 1 or less: faster, the rows would lie in the future")
 
 
 async def _replay(settings: Settings, plan: ReplayPlan, token_of: Callable[[str], str]) -> ReplayReport:

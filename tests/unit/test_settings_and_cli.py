@@ -13,6 +13,8 @@ import pytest
 
 from ops.embedded.ports import LOOPBACK, free_ports
 from ops.preflight import check_embedded
+from ops.replay import check_plan
+from ops.replay_plan import ReplayPlan, parse_shift, parse_speed
 from ops.settings import Settings
 from ops.settings_table import settings_listing, unknown_settings
 from tests.servers import settings_from
@@ -64,6 +66,19 @@ def test_a_trace_that_cannot_be_replayed_is_said_before_any_server_is_needed(tmp
         assert told.returncode == 2
         assert told.stderr.startswith(f"wattaway: {name}")
         assert complaint in told.stderr
+
+
+@pytest.mark.parametrize("speed", ["60", "max"])
+def test_a_replay_into_the_future_is_refused_before_anything_is_opened(tmp_path: Path, speed: str) -> None:
+    told = wattaway(tmp_path, "replay", "none.csv", "--speed", speed, "--shift", "now")
+    assert told.returncode == 2
+    assert told.stderr == "wattaway: --shift now needs --speed 1 or less: faster, the rows would lie in the future\n"
+
+
+def test_the_example_of_a_replay_is_one_that_is_taken(tmp_path: Path) -> None:
+    example = " ".join(wattaway(tmp_path, "replay", "--help").stdout.split()).rpartition("wattaway replay ")[2]
+    speed, shift = example.partition("--speed ")[2].split()[0], example.partition("--shift ")[2].split()[0]
+    check_plan(ReplayPlan(tmp_path, speed=parse_speed(speed), shift_ms=parse_shift(shift)))
 
 
 def test_secrets_are_masked() -> None:
