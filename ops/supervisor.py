@@ -154,11 +154,11 @@ class Supervisor:
         child, spec = supervised.child, supervised.spec
         try:
             await asyncio.to_thread(spec.prepare)
+            if supervised.stopping.is_set():
+                return ""
+            child.spawn()
         except (OSError, DependencyUnavailable) as error:
             return str(error)
-        if supervised.stopping.is_set():
-            return ""
-        child.spawn()
         self._tell_pids()
         deadline = time.monotonic() + spec.ready_within_s
         while not await asyncio.to_thread(spec.is_ready):
@@ -207,7 +207,11 @@ class Supervisor:
 
     def _tell_pids(self) -> None:
         running = {name: one.child.pid for name, one in self.children.items() if one.child.is_running()}
-        self._on_pids({name: pid for name, pid in running.items() if pid is not None})
+        try:
+            self._on_pids({name: pid for name, pid in running.items() if pid is not None})
+        except OSError as error:
+            # A full disk: leftovers of a kill -9 would not be found, but what runs goes on.
+            log.warning("process ids not stored", why=str(error))
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

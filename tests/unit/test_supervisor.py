@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -137,6 +138,27 @@ async def test_one_child_can_be_stopped_alone(tmp_path: Path) -> None:
         assert await supervisor.stop_child("simulator") == 0
         assert supervisor.children["log"].child.is_running()
         assert lines(tmp_path, "stops") == ["simulator"]
+
+
+async def test_a_full_disk_ends_nothing_that_runs(tmp_path: Path) -> None:
+    def full(_pids: dict[str, int]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    supervisor = Supervisor([spec(tmp_path, "bridge"), spec(tmp_path, "api")], backoff=quick, on_pids=full)
+    async with running(supervisor) as task:
+        await asyncio.wait_for(supervisor.answering(["bridge", "api"]), 15)
+        assert not task.done()
+    await task
+
+
+async def test_a_child_whose_log_cannot_be_written_is_started_again_later(tmp_path: Path) -> None:
+    (tmp_path / "bridge.log").mkdir()
+    supervisor = Supervisor([spec(tmp_path, "bridge")], backoff=quick, first_failures=1000)
+    async with running(supervisor):
+        await until(lambda: supervisor.children["bridge"].restarts > 0)
+        assert "Is a directory" in supervisor.children["bridge"].last_exit
+        (tmp_path / "bridge.log").rmdir()
+        await asyncio.wait_for(supervisor.answering(["bridge"]), 15)
 
 
 def test_pauses_double_up_to_a_limit_and_start_anew_after_a_good_run() -> None:
