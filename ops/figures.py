@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -88,11 +88,11 @@ def scrape(url: str) -> Samples:
         return {}
     try:
         with urllib.request.urlopen(url, timeout=_WITHIN_S) as answer:  # noqa: S310 - of our own settings
-            text = answer.read().decode()
-    except (urllib.error.URLError, OSError, ValueError):
+            families = list(text_string_to_metric_families(answer.read().decode()))
+    except (OSError, HTTPException, ValueError):  # URLError is an OSError
         return {}
     samples: dict[str, dict[str, float]] = {}
-    for family in text_string_to_metric_families(text):
+    for family in families:
         for sample in family.samples:
             label = sample.labels.get("le") or ",".join(sample.labels.values())
             samples.setdefault(sample.name, {})[label] = sample.value

@@ -8,6 +8,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
+log = structlog.get_logger()
+
 _ROTATE_AT_BYTES = 10_000_000
 _READ_AT_MOST_BYTES = 1_000_000
 _LOUD = {"warning": False, "error": True, "critical": True, "exception": True}
@@ -38,14 +42,24 @@ class RoleLogs:
     def follow(self) -> None:
         """Take in what was written since the last call."""
         for role, path in self.paths.items():
-            for line in self._new_lines(role, path):
-                self._take(role, line)
-            if _size(path) > _ROTATE_AT_BYTES:
-                # The child appends, so that it goes on at the start of the emptied file.
-                shutil.copyfile(path, path.with_suffix(".log.1"))
-                with path.open("r+b") as file:
-                    file.truncate(0)
-                self._read_to[role] = 0
+            try:
+                for line in self._new_lines(role, path):
+                    self._take(role, line)
+                if _size(path) > _ROTATE_AT_BYTES:
+                    self._rotate(role, path)
+            except OSError as error:
+                log.warning("log of a role neither read nor kept small", child=role, why=str(error))
+
+    def _rotate(self, role: str, path: Path) -> None:
+        try:
+            shutil.copyfile(path, path.with_suffix(".log.1"))
+        except OSError as error:
+            # No room for a copy: emptied all the same, as nothing else makes room.
+            log.warning("log of a role emptied without a copy", child=role, why=str(error))
+        # The child appends, so that it goes on at the start of the emptied file.
+        with path.open("r+b") as file:
+            file.truncate(0)
+        self._read_to[role] = 0
 
     def _new_lines(self, role: str, path: Path) -> list[bytes]:
         start, size = self._read_to[role], _size(path)

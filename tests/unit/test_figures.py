@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 
-from ops.embedded.ports import free_ports
-from ops.figures import Figures, quantile, rates, read_figures
+from ops.embedded.ports import LOOPBACK, free_ports
+from ops.figures import Figures, quantile, rates, read_figures, scrape
 from ops.role_logs import RoleLogs
 from tests.servers import settings_from
 
@@ -32,6 +34,42 @@ def test_silence_is_no_rate() -> None:
     assert rates(Figures(0, received=10), Figures(2)).received_per_s is None
     assert quantile({}, 0.5) is None
     assert quantile({1.0: 0.0}, 0.5) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbroken o",
+        b"none of HTTP\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx{ 1 2 3}",
+    ],
+)
+def test_a_role_that_dies_in_the_middle_of_its_answer_says_nothing(answer: bytes) -> None:
+    with socket.create_server((LOOPBACK, 0)) as server:
+
+        def serve() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert scrape(server.getsockname()[1]) == {}
+        thread.join()
+
+
+def test_a_log_is_emptied_even_where_no_copy_of_it_can_be_kept(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.log"
+    path.touch()
+    logs = RoleLogs({"bridge": path})
+    path.write_bytes(b"x" * 10_000_001 + b"\n")
+    (tmp_path / "bridge.log.1").mkdir()
+    logs.follow()
+    assert path.stat().st_size == 0
+    with path.open("ab") as file:
+        file.write(b'{"level": "error", "event": "goes on"}\n')
+    logs.follow()
+    assert logs.errors == 1
 
 
 def test_beyond_the_last_edge_the_last_edge_is_shown() -> None:
