@@ -165,14 +165,18 @@ class EmbeddedKafka:
         tool = [str(find_java()), "-Xmx128m", f"-Dlog4j2.configurationFile={self.home / 'log4j2.xml'}"]
         tool += ["kafka.tools.StorageTool", "format", "--cluster-id"]
         tool += [new_cluster_id(), "--standalone"] if self.quorum is None else [self.quorum.cluster_id]
-        done = subprocess.run(  # noqa: S603
-            [*tool, "--config", str(properties)],
-            env={**os.environ, "CLASSPATH": fetch_jars(cache_dir())},
-            capture_output=True,
-            text=True,
-            timeout=_FORMAT_WITHIN_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603
+                [*tool, "--config", str(properties)],
+                env={**os.environ, "CLASSPATH": fetch_jars(cache_dir())},
+                capture_output=True,
+                text=True,
+                timeout=_FORMAT_WITHIN_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            detail = f"{draft} was not formatted within {_FORMAT_WITHIN_S:g} s"
+            raise DependencyUnavailable("kafka", detail) from None
         if done.returncode != 0:
             raise DependencyUnavailable("kafka", f"{draft} cannot be formatted: {(done.stderr or done.stdout)[-400:]}")
         draft.replace(self.home / "log")

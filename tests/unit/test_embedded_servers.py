@@ -9,9 +9,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis import Redis
 
+from domain.errors import DependencyUnavailable
 from ops.child import Child
 from ops.credentials import bridge_password
-from ops.embedded.kafka import new_cluster_id
+from ops.embedded.kafka import EmbeddedKafka, new_cluster_id
 from ops.embedded.nats import EmbeddedNats, mqtt_lets_in
 from ops.embedded.ports import free_ports, is_open
 from tests.servers import World
@@ -89,6 +90,21 @@ def test_devices_get_in_again_after_the_broker_and_its_callout_were_killed(embed
     device = embedded_world.device_id()
     token = embedded_world.servers.admit([device])[device]
     assert mqtt_lets_in((settings.mqtt_host, settings.mqtt_port), device, token, client_id=device)
+
+
+def test_a_format_that_takes_too_long_is_an_error_that_the_supervisor_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "java"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr("ops.embedded.kafka.find_java", lambda: slow)
+    monkeypatch.setattr("ops.embedded.kafka.fetch_jars", lambda _folder: "")
+    monkeypatch.setattr("ops.embedded.kafka._FORMAT_WITHIN_S", 0.2)
+    kafka = EmbeddedKafka(tmp_path, *free_ports(2))
+    with pytest.raises(DependencyUnavailable, match="not formatted within"):
+        kafka.prepare()
+    assert not (kafka.home / "log").exists()
 
 
 def test_no_cluster_id_reads_like_an_option_of_the_formatting_tool() -> None:
