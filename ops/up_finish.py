@@ -24,12 +24,15 @@ async def finish(settings: Settings, supervisor: Supervisor, fleets: Sequence[st
     ended_well = True
     for fleet in [name for name in fleets if name in supervisor.children]:
         ended_well = await supervisor.stop_child(fleet) == 0 and ended_well
-        console.print(_closing_words(supervisor.children[fleet].spec.log_path.read_text()), highlight=False)
+        console.print(
+            _closing_words(supervisor.children[fleet].spec.log_path.read_text()), highlight=False, markup=False
+        )
     caught_up = await _caught_up(settings)
     if not caught_up:
         console.print(f"[red]the read models are not at the log's end after {_CAUGHT_UP_WITHIN_S:g} s[/red]")
     result = await asyncio.to_thread(verify_read_models, settings)
-    console.print(str(result), style="green" if result.ok else "bold red", soft_wrap=True, highlight=False)
+    style = "green" if result.ok else "bold red"
+    console.print(str(result), style=style, soft_wrap=True, highlight=False, markup=False)
     restarts = {name: child.restarts for name, child in supervisor.children.items() if child.restarts}
     if restarts:
         console.print("restarts: " + ", ".join(f"{name} {count}" for name, count in restarts.items()))
