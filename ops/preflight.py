@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from domain.errors import SettingInvalid
 from ops.embedded.jars import DOWNLOAD_BYTES, KAFKA_VERSION, cache_dir, class_path, fetch_jars, known_hashes
 from ops.embedded.java import find_java
-from ops.embedded.ports import LOOPBACK, is_free
+from ops.embedded.ports import LOOPBACK, why_not_free
 from ops.settings import METRICS_ROLES, Settings
 
 _LOOPBACK_HOSTS = (LOOPBACK, "localhost")
@@ -45,10 +45,8 @@ def _check_ports(settings: Settings) -> None:
         if port in seen:
             raise SettingInvalid(f"WATTAWAY_{name}: port {port} is also WATTAWAY_{seen[port]}; choose another one")
         seen[port] = name
-        if port and not is_free(port, host):
-            raise SettingInvalid(
-                f"WATTAWAY_{name}: port {port} on {host} is in use; stop what listens there, or choose another one"
-            )
+        if port and (why := why_not_free(port, host)):
+            raise SettingInvalid(f"WATTAWAY_{name}: {why}")
 
 
 def _ports(settings: Settings) -> Iterator[tuple[str, int, str]]:

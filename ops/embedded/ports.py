@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from ipaddress import ip_address
@@ -18,15 +19,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen there now."""
+def why_not_free(port: int, host: str = LOOPBACK) -> str:
+    """Why no server could listen there now, and what to do; empty if one could."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OverflowError:
+            return f"port {port} is not between 1 and 65535"
+        except socket.gaierror as error:
+            return f"{host} is no address of this machine ({error.strerror})"
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return f"port {port} on {host} is in use; stop what listens there, or choose another one"
+            return f"port {port} on {host} cannot be listened on: {error.strerror}; choose another one"
+    return ""
 
 
 def is_open(address: tuple[str, int], within_s: float = _CONNECT_S) -> bool:

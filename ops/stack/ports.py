@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 
 from domain.errors import SettingInvalid
-from ops.embedded.ports import free_ports, is_free
+from ops.embedded.ports import free_ports, why_not_free
 
 KAFKA_NODES = 3
 
@@ -38,7 +38,7 @@ class StackPorts:
         Raises:
             SettingInvalid: names those that somebody uses.
         """
-        taken = [str(port) for port in self._all() if not is_free(port)]
+        taken = [str(port) for port in self._all() if why_not_free(port)]
         if taken:
             raise SettingInvalid(f"port {', '.join(taken)} on loopback is in use: stop what listens there")
 

@@ -54,7 +54,7 @@ def test_a_role_that_dies_in_the_middle_of_its_answer_says_nothing(answer: bytes
 
         thread = threading.Thread(target=serve)
         thread.start()
-        assert scrape(server.getsockname()[1]) == {}
+        assert scrape(f"http://127.0.0.1:{server.getsockname()[1]}/metrics") == {}
         thread.join()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sqlite3
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.embedded.ports import LOOPBACK, free_ports
+from ops.embedded.ports import LOOPBACK, free_ports, why_not_free
 from ops.preflight import check_embedded
 from ops.replay import check_plan
 from ops.replay_plan import ReplayPlan, parse_shift, parse_speed
@@ -186,6 +187,31 @@ def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
     assert told.stderr.count("\n") == 1
     assert f"WATTAWAY_MQTT_PORT: port {port} on 127.0.0.1 is in use" in told.stderr
     assert not (tmp_path / ".wattaway" / "kafka").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("nowhere.invalid", "nowhere.invalid is no address of this machine"),
+        ("192.0.2.1", "cannot be listened on: Cannot assign requested address"),
+    ],
+)
+def test_a_host_that_is_not_ours_is_not_said_to_be_in_use(host: str, reason: str) -> None:
+    (port,) = free_ports(1)
+    assert reason in why_not_free(port, host)
+    assert why_not_free(port) == ""
+
+
+def test_a_port_that_only_root_may_take_is_not_said_to_be_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_address: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")  # root, who runs the tests here and there, is not
+
+    monkeypatch.setattr("ops.embedded.ports.socket.socket.bind", denied)
+    assert why_not_free(80) == "port 80 on 127.0.0.1 cannot be listened on: Permission denied; choose another one"
+
+
+def test_a_number_that_is_no_port_is_said_to_be_none() -> None:
+    assert why_not_free(65_536) == "port 65536 is not between 1 and 65535"
 
 
 def test_the_same_port_twice_is_named() -> None:
