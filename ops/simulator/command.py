@@ -83,18 +83,30 @@ async def _simulate(
 
 
 def load_counters(path: Path) -> dict[str, int]:
-    """The lifetime counters where the last simulation left them; none if there was none."""
-    with contextlib.suppress(OSError, ValueError):
+    """The lifetime counters where the last simulation left them; none, said loudly, where the file holds none."""
+    try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return {str(device): int(energy) for device, energy in stored.items()}
-    return {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        log.warning("no counters to go on from: the sockets' begin anew", file=str(path), why=str(error))
+        return {}
 
 
 def save_counters(path: Path, energy_mwh: dict[str, int]) -> None:
-    """Store the counters, those of other simulations kept; readers see the old file or the new one."""
+    """Store the counters, those of other simulations kept; readers see the old file or the new one.
+
+    On a full disk they stay as they were stored last, which the log says: a simulation goes on without.
+    """
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(load_counters(path) | energy_mwh), encoding="utf-8")
-    draft.replace(path)
+    try:
+        draft.write_text(json.dumps(load_counters(path) | energy_mwh), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        log.warning("counters not stored", file=str(path), why=str(error))
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def show_report(report: SimulationReport) -> None:
