@@ -13,6 +13,8 @@ Columns are found by name; unknown ones are ignored:
 
 With `energy_wh` the counter is the meter's own. Without it, it is the sum of `wh`; without that too, the integral of
 `power_w`, in which a gap of more than 5 min counts nothing.
+
+A row is one line: a quote that is not closed costs its own line only.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +40,7 @@ from domain.wire import MAX_AT_MS, MAX_ENERGY_MWH, MAX_POWER_MW, MAX_VOLTAGE_MV
 REORDER_ROWS = 20_000
 """So many rows a row may stand too late; also what is kept in memory."""
 LONGEST_LINE = 10_000
+"""In characters; of a longer one no more than that is in memory at a time."""
 MICRO = 1_000_000
 NEEDED = ("ts", "device_id", "power_w")
 NUMBERS = {
@@ -84,8 +88,8 @@ def check_trace(path: Path) -> None:
     Raises:
         SettingInvalid: it cannot, or has not.
     """
-    with _open(path) as text:
-        _columns(path, csv.reader(text, strict=True))
+    with _open(path) as lines:
+        _columns(path, lines)
 
 
 def read_trace(path: Path, on_error: OnError) -> Iterator[TraceRow]:
@@ -119,13 +123,11 @@ def _in_order(rows: Iterable[TraceRow]) -> Iterator[TraceRow]:
 
 
 def _parse(path: Path, on_error: OnError) -> Iterator[TraceRow]:
-    with _open(path) as text:
-        lines = csv.reader(text, strict=True)
+    with _open(path) as lines:
         columns = _columns(path, lines)
-        while True:
-            line = lines.line_num + 1
+        for line in count(2):
             try:
-                fields = next(lines)
+                fields = _fields(next(lines))
                 if fields:
                     yield _row({name: fields[at] for name, at in columns.items() if at < len(fields)}, line)
             except StopIteration:
@@ -140,9 +142,20 @@ def _parse(path: Path, on_error: OnError) -> Iterator[TraceRow]:
                 on_error(LineError(line, column, why))
 
 
-def _columns(path: Path, lines: Iterator[list[str]]) -> dict[str, int]:
+def _fields(line: str) -> list[str]:
+    if len(line.rstrip("\n")) > LONGEST_LINE:
+        raise csv.Error(f"is longer than {LONGEST_LINE:,} characters")
     try:
-        header = [name.strip().lower().lstrip("\ufeff") for name in next(lines, [])]
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error as error:
+        if "unexpected end" not in str(error):
+            raise
+        raise csv.Error("a quote is not closed where the line ends") from None
+
+
+def _columns(path: Path, lines: Iterator[str]) -> dict[str, int]:
+    try:
+        header = [name.strip().lower().lstrip("\ufeff") for name in _fields(next(lines, ""))]
     except csv.Error as error:
         raise SettingInvalid(f"{path}, line 1: {error}") from error
     missing = [name for name in NEEDED if name not in header]
@@ -177,7 +190,7 @@ def _number(name: str, text: str) -> float | None:
     if not text:
         return None
     try:
-        value = float(text)
+        value = float(text.replace("_", "?"))  # Python's 1_000 is nobody else's
     except ValueError:
         raise _ColumnError(name, f"{text[:40]!r} is not a number") from None
     if not math.isfinite(value) or not 0 <= value <= NUMBERS[name]:
@@ -212,13 +225,16 @@ def _open(path: Path) -> Iterator[Iterator[str]]:
     try:
         with path.open("rb") as raw:
             unpacked = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            with io.TextIOWrapper(unpacked, encoding="utf-8", errors="replace", newline="") as text:
+            with io.TextIOWrapper(unpacked, encoding="utf-8", errors="replace") as text:
                 yield _lines(text)
     except _UNREADABLE as error:
         raise SettingInvalid(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """The lines, an endless one cut: a file without line ends must not fill the memory."""
-    while line := text.readline(LONGEST_LINE):
+    """The lines; of one longer than `LONGEST_LINE` only the beginning, one character longer than that."""
+    while line := text.readline(LONGEST_LINE + 1):
+        rest = line
+        while rest and not rest.endswith("\n"):
+            rest = text.readline(LONGEST_LINE)
         yield line

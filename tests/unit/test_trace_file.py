@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,11 @@ def test_an_instant_may_be_written_in_several_ways(csv_path: Path, ts: str) -> N
         ("1339711200,d1,1,inf,230", "wh", "not between"),
         ("1339711200,d1,1,1,4000", "voltage_v", "not between 0 and 400"),
         ('1339711200,"d1"x,1,1,230', "-", "expected after"),
+        ('1339711200,d1,1,1,"230', "-", "a quote is not closed where the line ends"),
+        ('"1339711200,d1,1,1,230', "-", "a quote is not closed where the line ends"),
+        ("1339711200,d1,1_000,1,230", "power_w", "'1_000' is not a number"),
+        ("1339711200,d1,1,1,230," + "x" * 9_979, "-", "is longer than 10,000 characters"),
+        ("1339711200,d1,1,1,230," + '"' * 1_000_000, "-", "is longer than 10,000 characters"),
     ],
 )
 def test_a_bad_line_is_named_and_the_rest_goes_on(csv_path: Path, line: str, column: str, why: str) -> None:
@@ -83,6 +89,27 @@ def test_a_bad_line_is_named_and_the_rest_goes_on(csv_path: Path, line: str, col
     assert [(error.line, error.column) for error in errors] == [(3, column)]
     assert why in errors[0].detail
     assert str(errors[0]).startswith(f"line 3, column {column}: ")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", ""])
+def test_a_line_of_the_longest_length_is_taken_however_it_ends(csv_path: Path, end: str) -> None:
+    longest = ("1339711200,d1,1," + "x" * 10_000)[:10_000]
+    rows, errors = _read(csv_path, f"ts,device_id,power_w{end or chr(10)}{longest}{end}")
+    assert ([row.line for row in rows], errors) == ([2], [])
+
+
+def test_an_endless_line_does_not_fill_the_memory(csv_path: Path) -> None:
+    with csv_path.open("wb") as file:
+        file.write(b"ts,device_id,power_w\n")
+        file.truncate(50_000_000)
+    errors: list[LineError] = []
+    tracemalloc.start()
+    try:
+        assert list(read_trace(csv_path, errors.append)) == []
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert [str(error) for error in errors] == ["line 2, column -: is longer than 10,000 characters"]
 
 
 @pytest.mark.parametrize(
