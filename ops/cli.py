@@ -178,13 +178,20 @@ def rebuild(data_dir: DataDir = None) -> None:
 
 
 @app.command(epilog="Example:  wattaway verify || echo 'the read models differ from the log'")
-def verify(data_dir: DataDir = None) -> None:
+def verify(
+    caught_up: Annotated[
+        bool, typer.Option("--caught-up", help="Also exit 1 if records of the log are not projected yet.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
     """Compare the log with the read models; names the first difference and exits 1 on any."""
     from ops.read_models import verify_read_models
 
     found = verify_read_models(_logging("verify", data_dir))
-    out.print(str(found), style="green" if found.ok else "bold red", soft_wrap=True, highlight=False, markup=False)
-    raise typer.Exit(0 if found.ok else 1)
+    holds = found.ok and not (caught_up and found.lag_records)
+    style = "bold red" if not holds else "yellow" if found.lag_records else "green"
+    out.print(str(found), style=style, soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(0 if holds else 1)
 
 
 @app.command(epilog="Example:  wattaway migrate")

@@ -53,7 +53,7 @@ _GROUP = "verify"
 
 @dataclass
 class Verification:
-    """What a verification found; `ok` if nothing differs."""
+    """What a verification found; `ok` if nothing differs, however far behind the log's end (`lag_records`)."""
 
     first_difference: str | None = None
     records: int = 0
@@ -75,8 +75,7 @@ class Verification:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.records:,} records of the log, {self.readings:,} readings, {self.doubles:,} of them doubles; "
-            f"{self.lag_records:,} more are not projected yet",
+            f"{self.records:,} records of the log, {self.readings:,} readings, {self.doubles:,} of them doubles",
             *(
                 f"  {one.table:<18} {one.rows:>12,} rows  live {one.live_hash}  log {one.rebuilt_hash}"
                 for one in self.tables
@@ -84,9 +83,19 @@ class Verification:
             f"  {self.dirty_buckets:,} buckets wait to be recomputed and were left out of the rollups",
             f"  {self.views_checked:,} devices compared in Redis",
             *(f"a contradiction in the log: {finding}" for finding in self.findings),
-            "the read models are what the log gives" if self.ok else f"FIRST DIFFERENCE: {self.first_difference}",
+            self._verdict(),
         ]
         return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        if not self.ok:
+            return f"FIRST DIFFERENCE: {self.first_difference}"
+        if not self.lag_records:
+            return "the read models are what the log gives"
+        return (
+            f"the read models are what the log gives as far as they go: {self.lag_records:,} RECORDS BEHIND ITS END, "
+            "not projected yet; does a projector run?"
+        )
 
 
 async def verify(source: LogSource, options: ProjectorOptions, *, clock: Clock | None = None) -> Verification:

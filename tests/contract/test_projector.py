@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -131,6 +134,30 @@ async def test_the_log_becomes_read_models_that_verify(world: World) -> None:
     assert rows["readings"] == rows["rollups_15m"] == rows["rollups_1h"] == 180
     assert rows["dead_letters"] == 4 and rows["device_reports"] == 1 and found.views_checked == 3
     assert rows["rollups_1d"] == 3 * 4
+
+
+async def test_records_that_nobody_projects_are_said_and_fail_who_asks_for_them(world: World) -> None:
+    await append(world, some_events(world, 2))
+    async with running(world):
+        await until_there(world, 6)
+
+        async def all_there() -> bool:
+            return (await checked(world)).lag_records == 0
+
+        await until(all_there)
+    await append(world, [reading(world.device_id("s0"), seq, T0_MS + seq) for seq in range(10, 17)])
+    for option, code in ((), 0), (("--caught-up",), 1):
+        told = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "ops.cli", "verify", *option],
+            env={**os.environ, **world.env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert told.returncode == code, told.stderr
+        assert "7 RECORDS BEHIND ITS END" in told.stdout.splitlines()[-1]
 
 
 async def test_redis_is_told_and_heals_within_seconds_of_a_flush(world: World) -> None:
