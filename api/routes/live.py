@@ -107,7 +107,7 @@ def _allow_one_more(feed: LiveFeed, identity: Identity) -> None:
     """
     if feed.has_enough(identity.principal.user_id):
         detail = "you have as many live connections as one may have: close one"
-        raise TooMany("too-many-live-connections", detail, 10 * RETRY_AFTER_S)
+        raise TooMany("too-many-live-connections", detail, 10 * RETRY_AFTER_S, {})
 
 
 def _too_many(request: Request | WebSocket) -> Response:
@@ -134,7 +134,7 @@ async def _admitted(services: Services, websocket: WebSocket) -> LiveViewer | Re
     except (Forbidden, Denied) as error:
         return problem(websocket, 403, error.kind, str(error))
     except TooMany as error:
-        return problem(websocket, 429, error.kind, str(error), headers={"Retry-After": str(error.retry_after_s)})
+        return problem(websocket, 429, error.kind, str(error), headers=error.headers)
     except DependencyUnavailable as error:
         return unavailable(websocket, error)
     return _too_many(websocket) if services.feed.full else _viewer(services, identity, wanted)
