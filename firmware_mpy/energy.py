@@ -23,9 +23,9 @@ class EnergyCounter:
     """
 
     def __init__(self, record: Record, now: int) -> None:
-        saved = record.load()
+        saved = record.load() or b""
         self._record = record
-        self._energy_mwh = struct.unpack_from("<Q", saved)[0] if saved else 0
+        self._energy_mwh = struct.unpack_from("<Q", saved)[0] if len(saved) >= struct.calcsize("<Q") else 0
         self._saved_mwh = self._energy_mwh
         self._saved_at = now
         self._rest_mw_ms = 0

@@ -61,8 +61,8 @@ class Calibration:
 
     def __init__(self, record: "Record") -> None:
         self._record = record
-        saved = record.load()
-        gains_ppm = struct.unpack_from("<III", saved) if saved else ()
+        saved = record.load() or b""
+        gains_ppm = struct.unpack_from("<III", saved) if len(saved) >= struct.calcsize("<III") else ()
         # Gains that no part can need would hide an overload, whoever kept them.
         self.gains_ppm = gains_ppm if gains_ppm and _are_sound(gains_ppm) else (NOMINAL_PPM,) * 3
 

@@ -64,8 +64,6 @@ class SmartSocket:
         self.configuration = Configuration(record("configuration"), self._rating, self._apply)
         if self._relay.tripped:
             self._protection.restore(self._relay.tripped)
-        if not safe_mode:
-            self._start_load(was_power_cut)
         self.energy = EnergyCounter(record("energy"), now)
         self._metering = Metering(new_meter(board["meter"], now), Calibration(record("calibration")), self.energy)
         self._button_pin = hal.InputPin(board["button"]["pin"], board["button"]["active_low"])
@@ -74,6 +72,9 @@ class SmartSocket:
         self._has_sample = self._warned = False
         self._timer = hal.Timer(0)
         self._timer.start(PERIOD_MS, self._check)
+        # The load last: whatever goes wrong before leaves it off, and from here on the protection looks.
+        if not safe_mode:
+            self._start_load(was_power_cut)
 
     def _start_load(self, was_power_cut: bool) -> None:
         try:

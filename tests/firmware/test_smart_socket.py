@@ -159,7 +159,9 @@ def test_without_the_line_that_tells_the_power_the_current_opens_the_relay(
         ("configuration", b"7", 0),
         ("configuration", b"{", 0),
         ("energy", (77).to_bytes(8, "little") + b"more", 77),
+        ("energy", b"short", 0),
         ("calibration", b"\x00" * 4 * 5, 0),
+        ("calibration", b"short", 0),
     ],
 )
 def test_what_another_firmware_kept_does_not_keep_this_one_from_starting(name: str, kept: bytes, default: int) -> None:
@@ -173,6 +175,20 @@ def test_what_another_firmware_kept_does_not_keep_this_one_from_starting(name: s
     # 500 W for 2 s.
     assert 0 <= told.get(name, 0) - default < 300
     assert bench.socket.reading()["voltage_mv"] == pytest.approx(230_000, rel=0.01)
+
+
+@pytest.mark.parametrize("part", ["EnergyCounter", "new_meter", "Calibration", "hal.InputPin", "hal.Timer"])
+def test_a_start_that_fails_on_the_way_leaves_the_load_off(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError("refused")
+
+    bench = SocketBench()
+    bench.socket.switch(True)
+    monkeypatch.setattr(f"smart_socket.{part}", fails)
+    with pytest.raises(ValueError, match="refused"):
+        bench.start()
+    relay = bench.description["relay"]
+    assert bench.board.levels[relay["pin"]] is relay["active_low"]
 
 
 @pytest.mark.parametrize(
