@@ -6,7 +6,7 @@ attributes that exist already, callables bound beforehand.
     cause              trips when                                         opens within
     over_current       above its limit                                    1,050 ms
     over_power         above its limit                                    1,050 ms
-    both of them       above 125 % of the limit, two checks in a row      100 ms
+    both of them       above 125 % of the limit, two samples in a row     at the second one
     over_voltage       above its limit                                    550 ms
     under_voltage      below its limit, while the relay is closed         2,050 ms
     over_temperature   above its limit                                    3,050 ms
@@ -14,7 +14,8 @@ attributes that exist already, callables bound beforehand.
     welded_relay       a current while the relay is open                  told after 3,050 ms
 
 An excess that comes and goes is summed up and forgotten half as fast as it came, so a load that pulses across the limit
-for more than a third of the time trips, too. A trip is latched until `clear`. At 90 % of a limit `warning` is set.
+for more than a third of the time trips, too, also if it is the relay that pulses. A trip is latched until `clear`. At
+90 % of a limit `warning` is set.
 """
 
 TYPE_CHECKING = False
@@ -70,11 +71,12 @@ class Protection:
         now: int,
         limits: "dict | None" = None,
     ) -> None:
-        self._open_relay, self._diff, self._now, self._sampled_at = open_relay, ticks_diff, now, now
+        self._open_relay, self._diff, self._now = open_relay, ticks_diff, now
         self._current = self._power = self._voltage = self._temperature = 0
         self._current_ms = self._power_ms = self._high_ms = self._low_ms = self._hot_ms = self._welded_ms = 0
-        self._far_over = 0
-        self._event = False
+        # A sum of steps: a difference of ticks would be wrong after six days of silence.
+        self._far_over = self._silent_ms = 0
+        self._sampled = self._event = False
         self._trip_current = self._trip_power = self._trip_voltage = self._trip_temperature = 0
         self.tripped = self.warning = NONE
         self.welded = self.closed = False
@@ -93,15 +95,14 @@ class Protection:
         self._near_temperature = self._max_temperature * 9 // 10
 
     def relay_is(self, closed: bool) -> None:
-        """Say how the relay is driven from now on."""
+        """Say how the relay is driven from now on; the same again changes nothing, and no trip is overruled."""
+        if closed == self.closed or (closed and self.tripped):
+            return
         self.closed = closed
-        self._welded_ms = 0
-        if closed:
-            self._sampled_at = self._now
-            self._low_ms = 0
+        self._welded_ms = self._far_over = 0
 
     def sample(
-        self, now: int, current_ma: "int | None", power_mw: int, voltage_mv: "int | None", temperature_mc: int
+        self, current_ma: "int | None", power_mw: int, voltage_mv: "int | None", temperature_mc: int
     ) -> None:
         """Take what the meter says; impossible values count as none. Safe in an interrupt.
 
@@ -116,7 +117,9 @@ class Protection:
         if not -60_000 <= temperature_mc <= 200_000:
             return
         self._current, self._power, self._voltage = current_ma, power_mw, voltage_mv
-        self._temperature, self._sampled_at = temperature_mc, now
+        self._temperature, self._sampled = temperature_mc, True
+        far = current_ma > self._far_current or power_mw > self._far_power
+        self._far_over = self._far_over + 1 if far else 0
 
     def check(self, now: int) -> None:
         """Trip if it must be. Safe in an interrupt; call it every `PERIOD_MS`."""
@@ -124,25 +127,25 @@ class Protection:
         self._now = now
         if step < 0 or step > _STEP_MAX_MS:
             step = _STEP_MAX_MS
+        self._silent_ms = 0 if self._sampled else min(self._silent_ms + step, SENSOR_MS)
+        self._sampled = False
         if self.tripped:
             self._open_relay()
         self._check_welded(step)
-        if not self.closed or self.tripped:
+        self._sum_up(step, self.closed)
+        if not self.closed:
             return
-        self._sum_up(step)
-        cause = self._cause(now)
+        cause = self._cause()
         if cause:
             self._trip(cause)
 
-    def _sum_up(self, step: int) -> None:
-        self._current_ms = _summed(self._current_ms, self._current > self._max_current, step)
-        self._power_ms = _summed(self._power_ms, self._power > self._max_power, step)
-        self._high_ms = _summed(self._high_ms, self._voltage > self._max_voltage, step)
-        self._low_ms = _summed(self._low_ms, self._voltage < self._min_voltage, step)
-        self._hot_ms = _summed(self._hot_ms, self._temperature > self._max_temperature, step)
-        far = self._current > self._far_current or self._power > self._far_power
-        self._far_over = self._far_over + 1 if far else 0
-        self.warning = self._near()
+    def _sum_up(self, step: int, closed: bool) -> None:
+        self._current_ms = _summed(self._current_ms, closed and self._current > self._max_current, step)
+        self._power_ms = _summed(self._power_ms, closed and self._power > self._max_power, step)
+        self._high_ms = _summed(self._high_ms, closed and self._voltage > self._max_voltage, step)
+        self._low_ms = _summed(self._low_ms, closed and self._voltage < self._min_voltage, step)
+        self._hot_ms = _summed(self._hot_ms, closed and self._temperature > self._max_temperature, step)
+        self.warning = self._near() if closed else NONE
 
     def _near(self) -> int:
         if self._current >= self._near_current:
@@ -155,7 +158,7 @@ class Protection:
             return OVER_VOLTAGE
         return UNDER_VOLTAGE if self._voltage < self._min_voltage else NONE
 
-    def _cause(self, now: int) -> int:
+    def _cause(self) -> int:
         if self._far_over >= 2:
             return OVER_CURRENT if self._current > self._far_current else OVER_POWER
         if self._current_ms >= OVER_MS:
@@ -168,7 +171,7 @@ class Protection:
             return OVER_TEMPERATURE
         if self._low_ms >= UNDER_VOLTAGE_MS:
             return UNDER_VOLTAGE
-        return SENSOR_FAULT if self._diff(now, self._sampled_at) >= SENSOR_MS else NONE
+        return SENSOR_FAULT if self._silent_ms >= SENSOR_MS else NONE
 
     def _trip(self, cause: int) -> None:
         self._open_relay()
@@ -180,7 +183,7 @@ class Protection:
     def _check_welded(self, step: int) -> None:
         flows = self._current >= WELDED_MA or self._power >= WELDED_MW
         # Old values say nothing of an open relay.
-        fresh = self._diff(self._now, self._sampled_at) <= _STEP_MAX_MS
+        fresh = self._silent_ms <= _STEP_MAX_MS
         if self.closed or not (flows and fresh):
             self._welded_ms = 0
             if not self.closed and fresh:
@@ -195,8 +198,9 @@ class Protection:
     def clear(self, now: int) -> None:
         """Forget the trip: by button or command. The relay stays open until it is switched on."""
         self.tripped = NONE
-        self._now = self._sampled_at = now
-        self._current_ms = self._power_ms = self._high_ms = self._low_ms = self._hot_ms = self._far_over = 0
+        self._now = now
+        self._current_ms = self._power_ms = self._high_ms = self._low_ms = self._hot_ms = 0
+        self._far_over = self._silent_ms = 0
 
     def restore(self, cause: int) -> None:
         """Take over a latched trip from before a restart."""

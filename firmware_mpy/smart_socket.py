@@ -143,7 +143,7 @@ class SmartSocket:
             if self._metering.poll(now) and self._metering.newest is not None:
                 voltage_mv, current_ma, power_mw = self._metering.newest
                 if voltage_mv is None or voltage_mv >= _DEAD_MV:
-                    self._protection.sample(now, current_ma, power_mw, voltage_mv, hal.temperature_mc())
+                    self._protection.sample(current_ma, power_mw, voltage_mv, hal.temperature_mc())
                     self._sampled_at, self._has_sample = now, True
         except Exception as error:
             # Without samples the protection trips; an exception here would end the checks.

@@ -45,7 +45,7 @@ class Bench:
         now = (self.start + self.elapsed_ms) & MASK
         flowing = load_ma if self.driven or self.welded else 0
         if meter:
-            self.protection.sample(now, flowing, flowing * voltage_mv // 1000, voltage_mv, heat_mc)
+            self.protection.sample(flowing, flowing * voltage_mv // 1000, voltage_mv, heat_mc)
         self.protection.check(now)
 
     def run(self, for_ms: int, load_ma: int, **how: int | bool) -> None:
@@ -162,11 +162,95 @@ def test_values_that_cannot_be_do_not_hide_a_broken_meter() -> None:
     for _ in range(101):
         bench.elapsed_ms += PERIOD_MS
         now = (bench.start + bench.elapsed_ms) & MASK
-        bench.protection.sample(now, -1, 0, VOLTAGE_MV, WARM_MC)
+        bench.protection.sample(-1, 0, VOLTAGE_MV, WARM_MC)
         bench.protection.check(now)
     told = bench.event()
     assert told is not None
     assert told["cause"] == "sensor_fault"
+
+
+def test_switching_on_what_is_on_already_puts_off_no_trip() -> None:
+    for limits, how, cause, within_ms in (
+        ({}, {"meter": False}, "sensor_fault", 5_050),
+        ({"min_voltage_mv": 200_000}, {"voltage_mv": 150_000}, "under_voltage", 2_050),
+    ):
+        bench = Bench(limits=limits)
+        bench.run(1_000, 1_000)
+        for _ in range(within_ms // 50):
+            bench.protection.relay_is(True)
+            bench.step(1_000, **how)  # type: ignore[arg-type]
+        told = bench.event()
+        assert told is not None
+        assert told["cause"] == cause
+
+
+def test_a_meter_that_is_silent_is_known_however_often_the_relay_is_switched() -> None:
+    bench = Bench()
+    for number in range(101):
+        bench.protection.relay_is(number % 2 == 0)
+        bench.step(0, meter=False)
+    assert bench.protection.tripped == 6
+
+
+def test_switching_off_what_is_off_already_hides_no_weld() -> None:
+    bench = Bench(welded=True)
+    bench.protection.relay_is(False)
+    for _ in range(61):
+        bench.protection.relay_is(False)
+        bench.step(5_000)
+    assert bench.protection.welded
+
+
+def test_an_old_overload_does_not_trip_a_load_that_is_switched_on_later() -> None:
+    bench = Bench()
+    bench.run(900, 17_000)
+    bench.protection.relay_is(False)
+    bench.driven = False
+    bench.run(10_000, 0)
+    bench.protection.relay_is(True)
+    bench.driven = True
+    bench.run(900, 17_000)
+    assert bench.driven
+    bench.run(150, 17_000)
+    assert not bench.driven
+
+
+def test_an_overload_trips_although_the_relay_is_switched_off_again_and_again() -> None:
+    bench = Bench()
+    for _ in range(4):
+        bench.protection.relay_is(True)
+        bench.driven = bench.protection.closed
+        bench.run(800, 17_000)
+        bench.protection.relay_is(False)
+        bench.driven = False
+        bench.run(200, 0)
+    assert bench.protection.tripped == 1
+
+
+def test_one_sample_far_above_the_limit_is_one_however_often_it_is_looked_at() -> None:
+    bench = Bench()
+    bench.step(60_000)
+    bench.run(400, 0, meter=False)
+    assert bench.driven
+    bench.step(60_000)
+    assert not bench.driven
+
+
+def test_a_trip_is_not_overruled_by_switching_on() -> None:
+    bench = Bench()
+    bench.run(200, 25_000)
+    bench.protection.relay_is(True)
+    assert not bench.protection.closed
+
+
+def test_a_meter_that_was_silent_for_a_week_is_not_taken_for_one_that_speaks() -> None:
+    bench = Bench(welded=True)
+    bench.protection.relay_is(False)
+    bench.step(5_000)
+    for _ in range(7 * 24 * 60 * 60 + 4):
+        bench.elapsed_ms += 1_000
+        bench.protection.check((bench.start + bench.elapsed_ms) & MASK)
+        assert not bench.protection.welded
 
 
 @given(wave=over)

@@ -28,7 +28,7 @@ def trip(samples: "list[list[int]]", start: int) -> "list[object]":
         now = (now + PERIOD_MS) & _MASK
         micropython.heap_lock()
         try:
-            protection.sample(now, current, power, voltage, temperature)
+            protection.sample(current, power, voltage, temperature)
             protection.check(now)
         finally:
             micropython.heap_unlock()
