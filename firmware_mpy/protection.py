@@ -76,7 +76,7 @@ class Protection:
         self._current_ms = self._power_ms = self._high_ms = self._low_ms = self._hot_ms = self._welded_ms = 0
         # A sum of steps: a difference of ticks would be wrong after six days of silence.
         self._far_over = self._silent_ms = 0
-        self._sampled = self._event = False
+        self._sampled, self._event = False, NONE
         self._trip_current = self._trip_power = self._trip_voltage = self._trip_temperature = 0
         self.tripped = self.warning = NONE
         self.welded = self.closed = False
@@ -101,9 +101,7 @@ class Protection:
         self.closed = closed
         self._welded_ms = self._far_over = 0
 
-    def sample(
-        self, current_ma: "int | None", power_mw: int, voltage_mv: "int | None", temperature_mc: int
-    ) -> None:
+    def sample(self, current_ma: "int | None", power_mw: int, voltage_mv: "int | None", temperature_mc: int) -> None:
         """Take what the meter says; impossible values count as none. Safe in an interrupt.
 
         A meter does not know current and voltage (None) before their first turn.
@@ -178,7 +176,7 @@ class Protection:
         self.tripped, self.closed = cause, False
         self._trip_current, self._trip_power = self._current, self._power
         self._trip_voltage, self._trip_temperature = self._voltage, self._temperature
-        self._event = True
+        self._event = cause
 
     def _check_welded(self, step: int) -> None:
         flows = self._current >= WELDED_MA or self._power >= WELDED_MW
@@ -209,9 +207,10 @@ class Protection:
     def take_event(self, at_ms: "int | None") -> "dict | None":
         """Return the report of a trip or welded relay that was not taken yet; not for the interrupt."""
         if self._event:
-            self._event = False
+            # Of its own: somebody may have cleared the trip since.
+            cause, self._event = self._event, NONE
             values = (self._trip_current, self._trip_power, self._trip_voltage, self._trip_temperature)
-            return _report(self.tripped, values, at_ms)
+            return _report(cause, values, at_ms)
         if self.welded and not self._told_welded:
             self._told_welded = True
             return _report(WELDED_RELAY, (self._current, self._power, self._voltage, self._temperature), at_ms)

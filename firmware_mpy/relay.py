@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 OUTAGES_MAX = 3
 STEADY_AFTER_MS = 60_000
-POWER_ON_DEFAULT = "last"
 _STATE = "<BBB"
 
 
@@ -27,6 +26,7 @@ class Relay:
     Attributes:
         tripped: the cause of the latched trip (`protection.NAMES`), 0 if there is none.
         outages: power cuts in a row that came within a minute of the start.
+        unkept: the flash has not taken the newest state.
     """
 
     def __init__(self, pin: "OutputPin", record: "Record") -> None:
@@ -35,7 +35,7 @@ class Relay:
         known = len(kept) == struct.calcsize(_STATE)
         wanted, self.tripped, self.outages = struct.unpack(_STATE, kept) if known else (0, 0, 0)
         self._wanted = bool(wanted)
-        self._saved = bytes(kept)
+        self._saved, self.unkept = bytes(kept), False
 
     @property
     def closed(self) -> bool:
@@ -55,7 +55,7 @@ class Relay:
             closed = power_on == "on"
         self._wanted = closed = closed and not self.tripped and not self.is_given_up
         # Before the load can take the mains down.
-        self._save()
+        self.keep()
         self._pin.set(closed)
         return closed
 
@@ -68,7 +68,7 @@ class Relay:
         """The power has stayed for `STEADY_AFTER_MS`."""
         if self.outages:
             self.outages = 0
-            self._save()
+            self.keep()
 
     def switch(self, closed: bool) -> None:
         """Drive it, and keep that. Raises OSError if it cannot be kept; it is driven all the same."""
@@ -76,16 +76,18 @@ class Relay:
         self._wanted = closed
         if closed:
             self.outages = 0
-        self._save()
+        self.keep()
 
     def trip(self, cause: int) -> None:
         """The protection has opened it because of `cause`, or (0) somebody cleared that: it stays open."""
         self._pin.set(False)
         self._wanted, self.tripped = False, cause
-        self._save()
+        self.keep()
 
-    def _save(self) -> None:
+    def keep(self) -> None:
+        """Save what is not saved yet. Raises OSError if the flash does not take it."""
         state = struct.pack(_STATE, self._wanted, self.tripped, self.outages)
-        if state != self._saved:
+        self.unkept = state != self._saved
+        if self.unkept:
             self._record.save(state)
-            self._saved = state
+            self._saved, self.unkept = state, False

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 INTERVAL_DEFAULT_MS = 10_000
 IDENTIFY_MS = 15_000
 _WARNING_PAUSE_MS = 60_000
+# A flash that refuses costs erases and time at each attempt.
+_KEEP_AGAIN_MS = 10_000
 # The mains feed the board, too: a meter that finds less is out of order.
 _DEAD_MV = 10_000
 
@@ -68,7 +70,7 @@ class SmartSocket:
         self._metering = Metering(new_meter(board["meter"], now), Calibration(record("calibration")), self.energy)
         self._button_pin = hal.InputPin(board["button"]["pin"], board["button"]["active_low"])
         self._button, self._press, self._led = button.Button(now), button.NONE, _output(board["led"])
-        self._sampled_at = self._identify_since = self._warned_at = now
+        self._sampled_at = self._identify_since = self._warned_at = self._kept_at = now
         self._has_sample = self._warned = False
         self._timer = hal.Timer(0)
         self._timer.start(PERIOD_MS, self._check)
@@ -103,11 +105,15 @@ class SmartSocket:
         return "tripped" if self._protection.tripped else ""
 
     def switch(self, closed: bool) -> None:
-        """Switch the load; switching it off clears a trip, too."""
+        """Switch the load, unless there is a `refusal` by now; switching it off clears a trip, too."""
+        if self.refusal(closed):
+            return
         if closed:
             self._protection.relay_is(True)
         try:
-            if not closed and self._relay.tripped:
+            if not closed and self._protection.tripped:
+                # What is cleared here may not have been told or kept yet.
+                self._tell_trip()
                 self._protection.clear(hal.ticks_ms())
                 self._relay.trip(0)
             self._relay.switch(closed)
@@ -170,7 +176,7 @@ class SmartSocket:
         now = hal.ticks_ms()
         try:
             self._obey_button()
-            self._keep_trip()
+            self._keep_trip(now)
             self.energy.save_in_time(now)
             if self._relay.outages and hal.ticks_diff(now, self._began) >= STEADY_AFTER_MS:
                 self._relay.steady()
@@ -209,17 +215,23 @@ class SmartSocket:
             self.switch(False)
             self.asked_for = press
 
-    def _keep_trip(self) -> None:
+    def _keep_trip(self, now: int) -> None:
         tripped = self._protection.tripped
         if tripped != self._relay.tripped:
             self._protection.relay_is(False)
             self.changed.set()
             self._relay.trip(tripped)
+        elif self._relay.unkept and not 0 <= hal.ticks_diff(now, self._kept_at) < _KEEP_AGAIN_MS:
+            self._kept_at = now
+            self._relay.keep()
 
-    def _tell_events(self, now: int) -> None:
+    def _tell_trip(self) -> None:
         event = self._protection.take_event(None)
         if event is not None:
             self._tell(event)
+
+    def _tell_events(self, now: int) -> None:
+        self._tell_trip()
         warning = self._protection.warning
         if not warning:
             self._warned = self._warned and hal.ticks_diff(now, self._warned_at) < _WARNING_PAUSE_MS

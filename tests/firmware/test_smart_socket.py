@@ -98,6 +98,58 @@ def test_a_trip_outlives_a_restart_and_is_cleared_by_switching_off() -> None:
     assert bench.socket.refusal(True) == ""
 
 
+def _tripped(bench: SocketBench) -> None:
+    """The interrupt has opened the relay, and the loop has not come to it yet."""
+    bench.plug_in([(60_000, 5_000_000, 1000)])
+    bench.socket.switch(True)
+    bench.run(1_000, loop_is_late=True)
+    assert not bench.socket.relay
+
+
+def test_a_trip_that_the_flash_refused_is_kept_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = SocketBench()
+    write = bench.board.flashes["state"].write
+    bench.socket.switch(True)
+    bench.run(1_000)
+    monkeypatch.setattr(bench.board.flashes["state"], "write", lambda at, data: None)
+    bench.plug_in([(60_000, 5_000_000, 1000)])
+    bench.run(1_000)
+    assert bench.socket.faults == 1
+    monkeypatch.setattr(bench.board.flashes["state"], "write", write)
+    bench.run(11_000)
+    bench.start(power_cut=False)
+    assert (bench.socket.relay, bench.socket.refusal(True)) == (False, "tripped")
+
+
+@pytest.mark.parametrize("by", ["button", "command"])
+def test_a_trip_can_be_cleared_before_the_loop_has_kept_it(by: str) -> None:
+    bench = SocketBench()
+    _tripped(bench)
+    if by == "button":
+        bench._hold(True)
+        bench.run(300, loop_is_late=True)
+        bench._hold(False)
+        bench.run(100, loop_is_late=True)
+        bench.run(50)
+    else:
+        bench.socket.switch(False)
+    bench.run(1_000)
+    assert bench.socket.refusal(True) == ""
+    told = [(event["event"], event.get("cause")) for event in bench.told]
+    assert told == [("trip", "over_current"), ("trip_cleared", None)][: 2 if by == "button" else 1]
+    bench.start()
+    assert bench.socket.refusal(True) == ""
+
+
+def test_a_command_that_was_on_its_way_does_not_close_a_relay_that_has_just_tripped() -> None:
+    bench = SocketBench()
+    _tripped(bench)
+    bench.socket.switch(True)
+    assert not bench.socket.relay
+    bench.run(100)
+    assert bench.socket.refusal(True) == "tripped"
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_welded_relay_is_told_and_nothing_else_is_mistaken_for_one(driver: str) -> None:
     bench = SocketBench(driver, [(60_000, 2_000_000, 1000)])
