@@ -157,6 +157,8 @@ class Mains:
         frame = bytes((state, 0x5A))
         for coefficient, value in ((_CSE_VOLTAGE, self.voltage_mv), (_CSE_CURRENT, current_ma), (_CSE_POWER, power_mw)):
             cycle = min(coefficient * 1000 // value, 0xFFFFFF) if value else 0xFFFFFF
+            # No mains are as still as those of a model.
+            cycle += self._board.elapsed_ms() // 1000 % 2 if coefficient == _CSE_VOLTAGE else 0
             frame += struct.pack(">I", coefficient)[1:] + struct.pack(">I", cycle)[1:]
         frame += bytes((0x71,)) + struct.pack(">H", self._cse_pulses & 0xFFFF)
         return frame + bytes((sum(frame[2:]) & 0xFF,))
@@ -165,6 +167,7 @@ class Mains:
         power_mw, current_ma = self.flows()
         power, current, voltage = self._factors
         raw = [(value * 1000 << 20) // factor for value, factor in ((current_ma, current), (self.voltage_mv, voltage))]
+        raw[1] += self._board.elapsed_ms() // 400 % 16
         watt = (power_mw * 1000 << 20) // power
         packet = b"\x55" + b"".join(struct.pack("<I", one)[:3] for one in (raw[0], raw[1], raw[0], watt, 0))
         packet += struct.pack("<H", 20_000) + bytes(4)

@@ -196,3 +196,40 @@ def test_a_bl0942_is_asked_again_and_its_energy_is_power_by_time() -> None:
     assert power == pytest.approx(230_000, abs=100)
     assert energy == power * 1000
     assert bytes(hal.board.sent[2]) == b"\x58\xaa\x58\xaa"
+
+
+CSE_NUMBERS = (190_800, 817, 16_030, 3376, 5_195_000, 4709)
+HOUR_MS = 3_600_000
+
+
+def test_what_a_cse7766_has_counted_while_nobody_asked_is_energy() -> None:
+    meter = Cse7766Meter(hal.Uart(1, 17, 16, cse7766.BAUD, cse7766.EVEN_PARITY), 0)
+    seen = []
+    for now, pulses in ((0, 100), (5_000, 3_600), (5_050, 6_000), (65_050, 40_000)):
+        hal.board.lines[1].extend(cse_frame(0x55, CSE_NUMBERS, 0xF1, pulses))
+        seen.append(meter.sample(now)[3])
+    assert seen == [0, 3_500 * 5_195_000, 0, 0], "and more than a load can make is none"
+
+
+def test_a_meter_that_repeats_itself_stays_out_of_order_for_weeks() -> None:
+    hal.board.use_virtual_clock()
+    factors = bl0942.factors(1000, 3_824_529)
+    idle = cse_frame(0xF6, CSE_NUMBERS, 0xF1, 7)
+    for meter, unit, frame, still_ms in (
+        (Cse7766Meter(hal.Uart(1, 17, 16, 4800, True), 0), 1, cse_frame(0x55, CSE_NUMBERS, 0xF1, 7), 5_000),
+        (Cse7766Meter(hal.Uart(1, 17, 16, 4800, True), 0), 1, idle, 300_000),
+        (Bl0942Meter(hal.Uart(2, 17, 16, 4800, False), factors, 0), 2, bl_frame(1, 2, 3, 4, 20_000), 5_000),
+    ):
+        for now in (50, still_ms // 2, still_ms, *range(2 * HOUR_MS, 21 * 24 * HOUR_MS, HOUR_MS)):
+            hal.board.lines[unit].extend(frame)
+            assert (meter.sample(now & (2**30 - 1)) is None) is (now > still_ms)
+
+
+@pytest.mark.parametrize(("silent_ms", "counted_ms"), [(4_000, 4_000), (50_000, 0)])
+def test_a_bl0942_counts_nothing_for_a_time_of_which_it_knows_nothing(silent_ms: int, counted_ms: int) -> None:
+    meter = Bl0942Meter(hal.Uart(2, 17, 16, 4800, False), bl0942.factors(1000, 3_824_529), 0)
+    hal.board.lines[2].extend(bl_frame(251_213, 3_652_960, 143_370, 3, 20_000))
+    meter.sample(50)
+    hal.board.lines[2].extend(bl_frame(251_213, 3_652_961, 143_370, 3, 20_000))
+    _, _, power, energy = meter.sample(50 + silent_ms)
+    assert energy == power * counted_ms

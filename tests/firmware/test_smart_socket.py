@@ -173,6 +173,7 @@ def test_a_welded_relay_is_told_and_nothing_else_is_mistaken_for_one(driver: str
         ("uart-cse7766", "noise"),
         ("uart-cse7766", "frozen"),
         ("uart-bl0942", "noise"),
+        ("uart-bl0942", "frozen"),
     ],
 )
 def test_a_meter_out_of_order_opens_the_relay_and_no_reading_is_made_up(driver: str, fault: str) -> None:
@@ -186,6 +187,16 @@ def test_a_meter_out_of_order_opens_the_relay_and_no_reading_is_made_up(driver: 
     assert not bench.socket.relay
     assert [event["cause"] for event in bench.events("trip")] == ["sensor_fault"]
     assert bench.socket.reading() is None
+
+
+def test_a_chip_that_repeats_itself_below_what_it_counts_is_out_of_order_too() -> None:
+    bench = SocketBench(load=[(60_000, 5_000, 1000)])
+    bench.socket.switch(True)
+    bench.run(600_000)
+    assert bench.socket.relay
+    bench.board.mains.fault = "frozen"
+    bench.run(310_000)
+    assert [event["cause"] for event in bench.events("trip")] == ["sensor_fault"]
 
 
 @pytest.mark.parametrize("driver", ["pulse-bl0937", "pulse-hlw8012"])
