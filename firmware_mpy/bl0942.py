@@ -50,10 +50,5 @@ def scaled(raw: int, factor: int) -> int:
     return (raw * factor + (500 << 20)) // (1000 << 20)
 
 
-def pulse_mw_ms(power_factor: int) -> int:
-    """Return the energy of a CF pulse in mW·ms: 1638.4 x 256 s of WATT = 1, in µW·s."""
-    return power_factor * 4194304 // 10 >> 20
-
-
 def _three(frame: bytes, at: int) -> int:
     return frame[at] | frame[at + 1] << 8 | frame[at + 2] << 16
