@@ -10,9 +10,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hal import OutputPin, PulseCounter
 
-# Current and voltage take turns; the first window after the turn is mixed and thrown away.
-TURN_WINDOWS = 3
+# Voltage and current take turns; the first window after the turn is mixed and thrown away.
+VOLTAGE_WINDOWS, CURRENT_WINDOWS = 2, 3
 WINDOW_MIN_MS = 500
+# No load draws so much current and no power to speak of: then CF is broken.
+_POWERLESS_MA = 500
+_POWERLESS_WINDOWS = 7
 
 
 def rate(pulses: int, factor: int, window_ms: int) -> int:
@@ -47,6 +50,7 @@ class PulseMeter:
         self._of_voltage = True
         self._current_ma: int | None = None
         self._voltage_mv: int | None = None
+        self._is_powerless, self._powerless_windows = False, 0
         select_voltage.set(True)
         cf.take()
         cf1.take()
@@ -54,30 +58,36 @@ class PulseMeter:
     def sample(self, now: int) -> "tuple | None":
         """Return (voltage_mv, current_ma, power_mw, energy_mw_ms) of the window that ends now.
 
-        None if the window is still too short. Voltage and current are None until they had their turn, and as old as
-        their last turn afterwards.
+        None if the window is still too short, or for seconds a current has flowed without any power. Voltage and
+        current are None until they had their turn, and as old as their last turn afterwards.
         """
         window_ms = hal.ticks_diff(now, self._since)
         if window_ms < WINDOW_MIN_MS:
             return None
         self._since = now
         pulses = self._cf.take()
-        if not pulses:
+        if pulses:
+            self._is_powerless = False
+        elif not self._is_powerless:
             # Without power the current of an earlier turn does not flow any more.
             self._current_ma = 0
-        self._take_turns(self._cf1.take(), window_ms)
+        self._take_turns(self._cf1.take(), window_ms, pulses)
+        self._powerless_windows = self._powerless_windows + 1 if self._is_powerless else 0
+        if self._powerless_windows > _POWERLESS_WINDOWS:
+            return None
         power, _, _ = self._factors
         return self._voltage_mv, self._current_ma, rate(pulses, power, window_ms), pulses * power
 
-    def _take_turns(self, pulses: int, window_ms: int) -> None:
+    def _take_turns(self, cf1_pulses: int, window_ms: int, cf_pulses: int) -> None:
         self._windows += 1
         if self._windows > 1:
             _, current, voltage = self._factors
             if self._of_voltage:
-                self._voltage_mv = rate(pulses, voltage, window_ms)
+                self._voltage_mv = rate(cf1_pulses, voltage, window_ms)
             else:
-                self._current_ma = rate(pulses, current, window_ms)
-        if self._windows == TURN_WINDOWS:
+                self._current_ma = rate(cf1_pulses, current, window_ms)
+                self._is_powerless = not cf_pulses and self._current_ma >= _POWERLESS_MA
+        if self._windows == (VOLTAGE_WINDOWS if self._of_voltage else CURRENT_WINDOWS):
             self._of_voltage = not self._of_voltage
             self._select.set(self._of_voltage)
             self._windows = 0

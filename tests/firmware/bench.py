@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import hal
@@ -42,9 +43,11 @@ class SocketBench:
     def plug_in(self, load: Phases) -> None:
         self.board.mains = Mains(self.board, self.description, Load(load))
 
-    def run(self, for_ms: int, *, loop_is_late: bool = False) -> None:
-        """Let time pass; a late loop attends to nothing."""
+    def run(self, for_ms: int, *, loop_is_late: bool = False, jitter: Random | None = None) -> None:
+        """Let time pass; a late loop attends to nothing, and with jitter each call of the timer is up to 10 ms late."""
         for _ in range(for_ms // 50):
+            if jitter is not None:
+                self.board.timers[0].period_ms = 50 + jitter.randint(0, 10)
             self.board.advance(50)
             if not loop_is_late:
                 self.socket.attend()

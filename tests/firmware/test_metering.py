@@ -14,7 +14,7 @@ from flash import SECTOR_SIZE, Flash
 from hypothesis import given
 from hypothesis import strategies as st
 from metering import CALIBRATION_SLOT_SIZE, Calibration, Metering, gain_of
-from pulse_meter import TURN_WINDOWS, PulseMeter
+from pulse_meter import CURRENT_WINDOWS, VOLTAGE_WINDOWS, PulseMeter
 from records import Record
 
 from tests.firmware.micropython import FIRMWARE, Worker, here
@@ -76,7 +76,7 @@ class PulseBench:
 
 def test_a_pulse_meter_measures_what_its_formulas_say() -> None:
     bench = PulseBench()
-    samples = [bench.window(230_000, 4_000, 920_000) for _ in range(4 * TURN_WINDOWS)]
+    samples = [bench.window(230_000, 4_000, 920_000) for _ in range(2 * (VOLTAGE_WINDOWS + CURRENT_WINDOWS))]
     voltage, current, power, _ = samples[-1]
     assert (voltage, current, power) == (
         pytest.approx(230_000, abs=200),
@@ -92,12 +92,13 @@ def test_the_first_window_after_a_turn_of_the_mux_is_thrown_away() -> None:
     seen = []
     for _ in range(6):
         of_voltage = bench.select.is_active()
+        windows = VOLTAGE_WINDOWS if of_voltage else CURRENT_WINDOWS
         # CF1 still went on with the other quantity for a part of this window.
         hal.board.pulses[5] += 777
-        seen += [bench.window(230_000, 4_000, 920_000) for _ in range(TURN_WINDOWS)]
+        seen += [bench.window(230_000, 4_000, 920_000) for _ in range(windows)]
         assert bench.select.is_active() is not of_voltage
     assert all(abs(sample[0] - 230_000) < 200 for sample in seen[1:])
-    assert all(abs(sample[1] - 4_000) <= 13 for sample in seen[TURN_WINDOWS + 1 :])
+    assert all(abs(sample[1] - 4_000) <= 13 for sample in seen[VOLTAGE_WINDOWS + 1 :])
 
 
 def test_a_window_too_short_is_not_measured_and_loses_no_pulse() -> None:
