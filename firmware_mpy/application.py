@@ -168,7 +168,7 @@ class Application:
                 await asyncio.sleep(_SETTLE_S)
                 due = hal.ticks_ms()
                 continue
-            reading["rssi_dbm"] = self._wifi.rssi_dbm()
+            self._say_rssi(reading)
             socket.keep(uplink.delivery.add, reading)
             due = hal.ticks_add(due, socket.interval_ms)
             left_ms = hal.ticks_diff(due, hal.ticks_ms())
@@ -181,6 +181,14 @@ class Application:
             # What flows now is measured first.
             await asyncio.sleep(_SETTLE_S)
             due = hal.ticks_ms()
+
+    def _say_rssi(self, reading: dict) -> None:
+        try:
+            if self._wifi.is_connected():
+                reading["rssi_dbm"] = self._wifi.rssi_dbm()
+        except OSError:
+            # It has gone between the two calls.
+            return
 
     async def _leave(self) -> None:
         asked_for = self.socket.asked_for

@@ -205,7 +205,7 @@ class Wifi:
         return self._station.isconnected()
 
     def rssi_dbm(self) -> int:
-        """Return how strong the network is heard."""
+        """Return how strong the network is heard. Raises OSError while it is not joined."""
         return self._station.status("rssi")
 
     def stop(self) -> None:

@@ -219,7 +219,9 @@ class Wifi:
         return self._joined and board.wifi_on
 
     def rssi_dbm(self) -> int:
-        """Return how strong the network is heard."""
+        """Return how strong the network is heard. Raises OSError while it is not joined."""
+        if not self.is_connected():
+            raise OSError("WiFi Not Connected")
         return board.rssi_dbm
 
     def stop(self) -> None:

@@ -47,6 +47,13 @@ def test_a_socket_without_network_goes_on_as_a_switch(tmp_path: Path) -> None:
     assert not after["bites"]
 
 
+def test_a_socket_that_does_not_get_into_its_wifi_goes_on_measuring(tmp_path: Path) -> None:
+    before, after = lived(tmp_path, access={**HOME, **SERVER}, run_s=300, world={"wifi_on": False})
+    assert (before["relay"], after["relay"]) == (True, True)
+    assert after["stored"] >= before["stored"] + 29
+    assert not after["bites"]
+
+
 def test_a_socket_whose_engine_is_away_goes_on_as_a_switch_and_its_load_stays(tmp_path: Path) -> None:
     before, after = lived(tmp_path, access={**HOME, **SERVER}, run_s=1_800)
     assert (before["relay"], after["relay"]) == (True, True)

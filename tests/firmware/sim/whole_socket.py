@@ -1,7 +1,7 @@
 """The whole firmware in virtual time, without a server; holds the button as long as told, and says what it does.
 
 Argument: the folder of its flash, in which `plan.json` says `board` (a file), `press_ms`, `run_s`, and perhaps `access`
-to keep before it starts.
+to keep before it starts, and `world`, members of the simulated board.
 """
 
 import asyncio
@@ -17,6 +17,9 @@ hal.board.flash_size = 4 * 4096
 hal.board.use_virtual_clock()
 with open(sys.argv[1] + "/plan.json") as file:
     plan = json.load(file)
+
+for name, value in plan.get("world", {}).items():
+    setattr(hal.board, name, value)
 
 from access import Access  # noqa: E402
 from application import Application  # noqa: E402
@@ -37,6 +40,8 @@ def tell(when: str) -> None:
     """Print what there is to be seen from outside."""
     seen = {"when": when, "relay": application.relay, "ble": hal.board.gatt_server is not None}
     seen["ssid"], seen["energy_mwh"] = access.members.get("ssid"), application.socket.energy.energy_mwh
+    uplink = application._uplink
+    seen["stored"] = uplink and len(uplink.ring)
     seen["bites"] = hal.board.watchdog_bites()
     print(json.dumps(seen))
 
