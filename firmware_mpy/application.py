@@ -12,11 +12,12 @@ import release
 from access import http_server, mqtt_server
 from commands import Commands
 from flash_layout import RING_PARTITION, forget_owner, record
+from keep_running import keep_running
 from smart_socket import SmartSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable
 
     from access import Access
     from slots import Started
@@ -65,7 +66,6 @@ class Application:
             access.keep({"set_up": False})
         self._told = access.members
         if not self._sets_up:
-            self._wifi.connect(access.members["ssid"], access.members["password"])
             server = _server(access.members) if access.knows_server else None
             if server is not None:
                 self._connect(server, patience)
@@ -83,17 +83,17 @@ class Application:
         self._early = []
 
     async def run(self) -> None:
-        """Run, for ever."""
-        parts = [self._attend(), self._listen_to_cable()]
-        updating: list[Coroutine] = []
-        if self._sets_up:
-            parts.append(self._be_set_up())
-        elif self._uplink is not None:
-            parts.append(self._uplink.run())
+        """Run, for ever: an error in one part ends no other one."""
+        parts: list[Callable[[], Awaitable[None]]] = [self._attend, self._listen_to_cable]
+        parts.append(self._be_set_up if self._sets_up else self._join)
+        uplink = self._uplink
+        if uplink is None:
+            parts.append(self._settle)
+        else:
+            parts += [uplink.run, lambda: self._keep_updated(uplink)]
             if not self._safe_mode:
-                parts.append(self._measure(self._uplink))
-            updating = self._updating(self._uplink)
-        await asyncio.gather(*parts, *(updating or self._settling()))
+                parts.append(lambda: self._measure(uplink))
+        await _together(parts)
 
     def tell(self, event: dict) -> None:
         """Tell the engine what has happened."""
@@ -155,8 +155,11 @@ class Application:
             if self._access.members is not self._told and self._access.knows_wifi and self._access.knows_server:
                 self._restart_asked = True
             if self._leaving is None and (self._restart_asked or self.socket.asked_for):
-                self._leaving = asyncio.create_task(self._leave())
+                self._leaving = asyncio.create_task(keep_running(self._leave))
             await asyncio.sleep(_ATTEND_S)
+
+    async def _join(self) -> None:
+        self._wifi.connect(self._access.members["ssid"], self._access.members["password"])
 
     async def _measure(self, uplink: "Uplink") -> None:
         socket, due = self.socket, hal.ticks_ms()
@@ -227,23 +230,26 @@ class Application:
         set_up = BleSetUp(self._access, self._wifi, self._info(), self.socket.identify)
         self.socket.on_press = set_up.authorize
         try:
-            await asyncio.wait_for(set_up.run(), SET_UP_FOR_S if self._access.knows_wifi else None)
+            await asyncio.wait_for(keep_running(set_up.run), SET_UP_FOR_S if self._access.knows_wifi else None)
         except asyncio.TimeoutError:  # noqa: UP041
             pass
         # Whoever set it up stands in front of it.
         self.socket.switch(False)
         self._restart()
 
-    def _settling(self) -> list:
-        """Return what lets a start without updates succeed: else three restarts in years would end in safe mode."""
+    async def _settle(self) -> None:
+        """Let a start without updates succeed: else three restarts in years would end in safe mode."""
         if self._started is None or self._started.on_trial:
-            return []
+            return
         from firmware_start import open_slots
         from health import settle_later
 
-        return [settle_later(open_slots())]
+        await settle_later(open_slots())
 
-    def _updating(self, uplink: "Uplink") -> list:
+    async def _keep_updated(self, uplink: "Uplink") -> None:
+        await _together(self._updating(uplink) or [self._settle])
+
+    def _updating(self, uplink: "Uplink") -> "list[Callable[[], Awaitable[None]]]":
         http = self._access.members.get("http")
         if self._started is None or not self._trusted or not http:
             return []
@@ -267,7 +273,11 @@ class Application:
         signs = {"connected": lambda: connection.connections > 0, "receipted": lambda: delivery.receipts > 0}
         signs["metered"] = lambda: self.socket.reading() is not None
         health = Health(slots, self._started, (release.VERSION, release.COUNTER), signs, self.tell)
-        return [health.run(self._may_restart, self._restart), updates.run()]
+        return [lambda: health.run(self._may_restart, self._restart), updates.run]
+
+
+async def _together(parts: "list[Callable[[], Awaitable[None]]]") -> None:
+    await asyncio.gather(*[keep_running(part) for part in parts])
 
 
 def _server(members: dict) -> "dict | None":

@@ -37,15 +37,23 @@ async def ask(server: "tuple[str, int]") -> "int | None":
     try:
         writer.write(f"HEAD / HTTP/1.1\r\nHost: {server[0]}\r\nConnection: close\r\n\r\n".encode())
         await writer.drain()
-        taken = 0
-        while taken < _HEAD_MAX:
-            line = await reader.readline()
-            taken += len(line)
-            if line in (b"", b"\r\n"):
-                return None
-            if line[:5].lower() == b"date:":
-                return date_ms(str(line[5:], "ascii").strip())
-        return None
+        return await _date_in(reader)
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+async def _date_in(reader: "asyncio.StreamReader") -> "int | None":
+    """Return what stands in a head, of which no more is read than a good server sends, however long its lines."""
+    head = b""
+    while len(head) < _HEAD_MAX:
+        got = await reader.read(_HEAD_MAX - len(head))
+        if not got:
+            break
+        head += got
+        for line in head.split(b"\n")[:-1]:
+            if line[:5].lower() == b"date:":
+                return date_ms(str(line[5:], "ascii").strip())
+            if line in (b"", b"\r"):
+                return None
+    return None

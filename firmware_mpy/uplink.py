@@ -22,6 +22,7 @@ from clock import Clock, Dating
 from connection import Connection
 from delivery import Delivery
 from flash_ring import FlashRing
+from keep_running import keep_running
 from mqtt import Link
 from packet_stream import PacketStream, tls_context
 from time_sync import NTP_SERVERS, TimeSync
@@ -85,7 +86,7 @@ class Uplink:
 
     async def run(self) -> None:
         """Keep the time and the connection, for ever."""
-        await asyncio.gather(self.time_sync.run(), self.connection.run())
+        await asyncio.gather(keep_running(self.time_sync.run), keep_running(self.connection.run))
 
     async def _ready(self) -> bool:
         """Wait for the network and, if a certificate's dates are to be checked, for the time; whether that took any."""

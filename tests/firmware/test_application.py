@@ -54,6 +54,22 @@ def test_a_socket_that_does_not_get_into_its_wifi_goes_on_measuring(tmp_path: Pa
     assert not after["bites"]
 
 
+@pytest.mark.parametrize(
+    "defect",
+    [
+        ["time_sync", "TimeSync", "ask_once"],
+        ["connection", "Connection", "run"],
+        ["set_up_serial", "SerialSetUp", "run"],
+        ["application", "Application", "_measure"],
+    ],
+    ids=lambda defect: defect[1] + "." + defect[2],
+)
+def test_a_part_that_fails_again_and_again_takes_nothing_else_with_it(defect: list[str], tmp_path: Path) -> None:
+    before, after = lived(tmp_path, access={**HOME, **SERVER}, press_ms=300, run_s=120, defects=[defect])
+    assert (before["relay"], after["relay"]) == (True, False), "the button works"
+    assert not after["bites"]
+
+
 def test_a_socket_whose_engine_is_away_goes_on_as_a_switch_and_its_load_stays(tmp_path: Path) -> None:
     before, after = lived(tmp_path, access={**HOME, **SERVER}, run_s=1_800)
     assert (before["relay"], after["relay"]) == (True, True)

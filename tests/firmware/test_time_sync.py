@@ -6,7 +6,7 @@ import asyncio
 import json
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from email.utils import formatdate
 from typing import Any
 
@@ -102,19 +102,33 @@ async def test_what_cannot_be_the_time_is_not_taken(server: NtpServer) -> None:
         assert server.asked == 1
 
 
-async def test_without_ntp_the_time_is_the_one_of_the_engines_web_server() -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(f"HTTP/1.1 404 Not Found\r\nServer: x\r\nDate: {formatdate(usegmt=True)}\r\n\r\n".encode())
-        await writer.drain()
+@asynccontextmanager
+async def web_server(answer: bytes) -> AsyncIterator[int]:
+    """A server on its port that answers whatever it is asked."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            await writer.drain()
         writer.close()
 
-    web = await asyncio.start_server(answer, "127.0.0.1", 0)
+    web = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
-        async with asking([NtpServer(stratum=0)], web.sockets[0].getsockname()[1]) as socket:
-            taken, off_ms = await socket.ask()
+        yield web.sockets[0].getsockname()[1]
     finally:
         web.close()
         await web.wait_closed()
+
+
+async def test_without_ntp_the_time_is_the_one_of_the_engines_web_server() -> None:
+    head = f"HTTP/1.1 404 Not Found\r\nServer: x\r\nDate: {formatdate(usegmt=True)}\r\n\r\n"
+    async with web_server(head.encode()) as port, asking([NtpServer(stratum=0)], port) as socket:
+        taken, off_ms = await socket.ask()
     assert taken
     assert is_near(off_ms)
+
+
+async def test_a_web_server_that_never_ends_its_line_is_not_heard_out() -> None:
+    async with web_server(b"HTTP/1.1 200 " + bytes(1_000_000)) as port, asking([NtpServer(stratum=0)], port) as socket:
+        assert await socket.ask() == (False, None)

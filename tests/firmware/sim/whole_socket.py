@@ -1,7 +1,8 @@
 """The whole firmware in virtual time, without a server; holds the button as long as told, and says what it does.
 
 Argument: the folder of its flash, in which `plan.json` says `board` (a file), `press_ms`, `run_s`, and perhaps `access`
-to keep before it starts, and `world`, members of the simulated board.
+to keep before it starts, `world`, members of the simulated board, and `defects`, modules, classes and methods, each of
+which wants memory that is not there.
 """
 
 import asyncio
@@ -32,6 +33,15 @@ hal.board.mains = Mains(hal.board, board, Load([(60_000, 500_000, 1000)]))
 access = Access(record("access"))
 if "access" in plan:
     access.keep(plan["access"])
+
+
+async def want_memory(*_: object) -> object:
+    """Fail as no one expects."""
+    raise MemoryError
+
+
+for module, owner, method in plan.get("defects", []):
+    setattr(getattr(__import__(module), owner), method, want_memory)
 application = Application(board, access)
 button = board["button"]
 
@@ -58,6 +68,9 @@ async def story() -> None:
     hal.board.levels[button["pin"]] = button["active_low"]
     await asyncio.sleep(plan["run_s"])
     tell("after")
+    if running.done():
+        # As `main.py` would end.
+        await running
     running.cancel()
 
 
