@@ -160,10 +160,7 @@ class Uart:
 
 
 class Timer:
-    """Calls back between two steps of the program, however late the event loop is, but not while a call is under way.
-
-    The callback must not wait for anything.
-    """
+    """Calls back between two steps of the program, not within one, however late the loop is; it must not wait."""
 
     def __init__(self, unit: int) -> None:
         self._timer = machine.Timer(unit)
@@ -195,7 +192,9 @@ class Wifi:
         self._station = network.WLAN(network.STA_IF)
 
     def connect(self, ssid: str, password: str) -> None:
-        """Begin to join a network; the radio keeps trying to get back in by itself."""
+        """Begin to join a network; the radio keeps trying to get back in by itself. Raises OSError."""
+        # While it is joining one it refuses another one.
+        self._station.active(False)
         self._station.active(True)
         self._station.config(reconnects=-1)
         self._station.connect(ssid, password)
@@ -217,7 +216,7 @@ class Wifi:
         return self._station.ifconfig()[0]
 
     def scan(self) -> list:
-        """Return (name in bytes, dBm, kind of authentication) of the networks, strongest first; takes 2 s."""
+        """Return (name in bytes, dBm, authentication) of the networks, strongest first; takes 2 s. Raises OSError."""
         self._station.active(True)
         found = sorted(self._station.scan(), key=lambda one: -one[3])
         # Of newer kinds, all that matters is that there is a password.
@@ -274,13 +273,13 @@ class GattServer:
         self._ble.irq(self._take)
 
     def set(self, index: int, value: bytes) -> None:
-        """Give a characteristic a value, and tell the phone."""
+        """Give a characteristic a value, and tell the phone. Raises OSError if that goes just then."""
         self._ble.gatts_write(self._handles[index], value)
         if self._phone is not None:
             self._ble.gatts_notify(self._phone, self._handles[index], value)  # type: ignore # the stub lacks one
 
     def advertise(self, packet: bytes) -> None:
-        """Send `packet` out again and again while no phone is connected."""
+        """Send `packet` out again and again while no phone is connected. Raises OSError as `set` does."""
         self._advertised = packet
         if self._phone is None:
             self._ble.gap_advertise(_ADVERTISED_EVERY_US, packet)

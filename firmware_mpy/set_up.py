@@ -137,12 +137,12 @@ class SetUp:
         before = self._access.members
         self._enter(PROVISIONING)
         if not await self._join(members):
+            self._authorized_at = hal.ticks_ms()
+            self._enter(AUTHORIZED)
             if self._access.knows_wifi:
                 self._wifi.connect(before["ssid"], before["password"])
             else:
                 self._wifi.stop()
-            self._authorized_at = hal.ticks_ms()
-            self._enter(AUTHORIZED)
             return UNABLE_TO_CONNECT
         self._access.keep(members)
         self._enter(PROVISIONED)
@@ -150,8 +150,10 @@ class SetUp:
         return NO_ERROR
 
     async def _join(self, members: dict) -> bool:
-        self._wifi.stop()
-        self._wifi.connect(members["ssid"], members["password"])
+        try:
+            self._wifi.connect(members["ssid"], members["password"])
+        except OSError:
+            return False
         began = hal.ticks_ms()
         while hal.ticks_diff(hal.ticks_ms(), began) < JOIN_WITHIN_MS:
             if self._wifi.is_connected():

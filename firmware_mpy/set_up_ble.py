@@ -92,6 +92,10 @@ class BleSetUp:
 
     def _tell(self, kind: int, data: bytes) -> None:
         index = kind - 1
-        self._server.set(index, data + bytes([checksum(data)]) if index == _RESULT else data)
-        if index == _STATE:
-            self._server.advertise(advertisement(data[0], _CAPABILITIES))
+        try:
+            self._server.set(index, data + bytes([checksum(data)]) if index == _RESULT else data)
+            if index == _STATE:
+                self._server.advertise(advertisement(data[0], _CAPABILITIES))
+        except OSError:
+            # The phone goes just now.
+            return

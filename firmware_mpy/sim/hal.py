@@ -210,7 +210,9 @@ class Wifi:
         self._joined = False
 
     def connect(self, ssid: str, password: str) -> None:
-        """Begin to join a network; the radio keeps trying to get back in by itself."""
+        """Begin to join a network; the radio keeps trying to get back in by itself. Raises OSError."""
+        self._joined = False
+        self._need_radio()
         known = [(one[0].decode(), one[1]) for one in board.networks or ()]
         self._joined = board.networks is None or (ssid, password) in known
 
@@ -233,8 +235,13 @@ class Wifi:
         return "127.0.0.1"
 
     def scan(self) -> list:
-        """Return (name in bytes, dBm, kind of authentication) of the networks, strongest first."""
+        """Return (name in bytes, dBm, kind of authentication) of the networks, strongest first. Raises OSError."""
+        self._need_radio()
         return sorted([(one[0], one[2], one[3]) for one in board.networks or ()], key=lambda one: -one[1])
+
+    def _need_radio(self) -> None:
+        if not board.radio_works:
+            raise OSError("Wifi Internal Error")
 
 
 class Console:
@@ -277,12 +284,14 @@ class GattServer:
         board.gatt_server = self
 
     def set(self, index: int, value: bytes) -> None:
-        """Give a characteristic a value, and tell the phone."""
+        """Give a characteristic a value, and tell the phone. Raises OSError if that goes just then."""
         self._values[self._uuids[index]] = value
         self._notified.append((self._uuids[index], value))
+        if board.phone_goes:
+            raise OSError(128)
 
     def advertise(self, packet: bytes) -> None:
-        """Send `packet` out again and again while no phone is connected."""
+        """Send `packet` out again and again while no phone is connected. Raises OSError as `set` does."""
         self._advertised = packet
 
     def stop(self) -> None:

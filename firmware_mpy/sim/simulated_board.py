@@ -30,11 +30,12 @@ class Board:
         self.power_cut = True
         self.restarts = 0
         self.utc_ms = None
-        self.wifi_on = True
+        self.wifi_on = self.radio_works = True
         self.rssi_dbm = -60
         # (name, password, dBm, kind of authentication); None: any name and password will do.
         self.networks = None
         self.gatt_server = None
+        self.phone_goes = False
         self.watchdog_fed_ms = None
         self.watchdog_timeout_ms = None
 

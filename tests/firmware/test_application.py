@@ -47,8 +47,9 @@ def test_a_socket_without_network_goes_on_as_a_switch(tmp_path: Path) -> None:
     assert not after["bites"]
 
 
-def test_a_socket_that_does_not_get_into_its_wifi_goes_on_measuring(tmp_path: Path) -> None:
-    before, after = lived(tmp_path, access={**HOME, **SERVER}, run_s=300, world={"wifi_on": False})
+@pytest.mark.parametrize("missing", ["wifi_on", "radio_works"])
+def test_a_socket_that_does_not_get_into_its_wifi_goes_on_measuring(missing: str, tmp_path: Path) -> None:
+    before, after = lived(tmp_path, access={**HOME, **SERVER}, run_s=300, world={missing: False})
     assert (before["relay"], after["relay"]) == (True, True)
     assert after["stored"] >= before["stored"] + 29
     assert not after["bites"]

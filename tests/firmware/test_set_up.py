@@ -39,6 +39,8 @@ def test_a_phone_sets_the_socket_up_over_ble(tmp_path: Path) -> None:
         authorized,
         ["error", 3],
     ]
+    provisioning = ["state", "provisioning"]
+    assert heard["a radio that refuses"] == [ok, provisioning, authorized, ["error", 3]]
     assert heard["wrong checksum"] == [["error", 1]]
     assert heard["certificate"] == 2 * [ok, ["result", 0xF1, []]]
     assert heard["server"] == [ok, ["result", 0xF0, []]]

@@ -74,6 +74,14 @@ async def _story() -> None:
     phone.send(improv.SEND_WIFI, improv.pack_strings([b"Home", b"wrong"]))
     await asyncio.sleep(25)
     await say("wrong password, after a broken connection")
+    hal.board.phone_goes = True
+    phone.send(improv.IDENTIFY, b"")
+    await say("gone")
+    hal.board.phone_goes = False
+    hal.board.radio_works = False
+    phone.send(improv.SEND_WIFI, improv.pack_strings([b"Home", b"pass"]))
+    await say("a radio that refuses")
+    hal.board.radio_works = True
     phone.server._on_write(b"\x01\x00\x07")
     await say("wrong checksum")
     for flag, part in ((0, b"-----BEGIN"), (1, b" CERTIFICATE")):
