@@ -98,6 +98,23 @@ def http_server(url: str) -> "tuple[str, int, bool]":
     return _server(url, HTTP_PORTS, "http")
 
 
+def uplink_server(members: dict) -> "dict | None":
+    """Return what `Uplink` wants of what the access says; None if it wants TLS, but no certificate could be checked."""
+    host, port, is_tls = mqtt_server(members["mqtt"])
+    server = {"host": host, "port": port, "device_id": members["device_id"], "token": members["token"]}
+    if is_tls:
+        if not members.get("ca"):
+            return None
+        server["ca"] = members["ca"].encode()
+    if members.get("ntp") is not None:
+        server["ntp"] = members["ntp"]
+    if members.get("http"):
+        web_host, web_port, is_web_tls = http_server(members["http"])
+        if web_host == host and not is_web_tls:
+            server["web_port"] = web_port
+    return server
+
+
 def _server(url: str, ports: dict, name: str) -> "tuple[str, int, bool]":
     scheme, _, rest = url.partition("://")
     host, colon, port = rest.partition(":")

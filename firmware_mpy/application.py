@@ -5,11 +5,12 @@ it off first. Only the watchdog does not ask.
 """
 
 import asyncio
+import sys
 
 import button
 import hal
 import release
-from access import http_server, mqtt_server
+from access import http_server, uplink_server
 from commands import Commands
 from flash_layout import RING_PARTITION, forget_owner, record
 from keep_running import keep_running
@@ -66,18 +67,22 @@ class Application:
             access.keep({"set_up": False})
         self._told = access.members
         if not self._sets_up:
-            server = _server(access.members) if access.knows_server else None
-            if server is not None:
-                self._connect(server, patience)
+            try:
+                self._connect(patience)
+            except Exception as error:
+                # It is told what it cannot work with, such as a certificate that is none. It still is a switch.
+                sys.print_exception(error)
 
-    def _connect(self, server: dict, patience: "dict | None") -> None:
+    def _connect(self, patience: "dict | None") -> None:
         from uplink import Uplink
 
+        server = uplink_server(self._access.members) if self._access.knows_server else None
+        if server is None:
+            return
         ring, bases = hal.Flash(RING_PARTITION), record("bases")
-        self._uplink = Uplink(
-            server, ring, bases, self._presence, self._obey, self._wifi.is_connected, patience=patience
-        )
-        self._commands = Commands(record("commands"), self._uplink.clock, self)
+        uplink = Uplink(server, ring, bases, self._presence, self._obey, self._wifi.is_connected, patience=patience)
+        self._commands = Commands(record("commands"), uplink.clock, self)
+        self._uplink = uplink
         for event in self._early:
             self._uplink.connection.report(event)
         self._early = []
@@ -278,20 +283,3 @@ class Application:
 
 async def _together(parts: "list[Callable[[], Awaitable[None]]]") -> None:
     await asyncio.gather(*[keep_running(part) for part in parts])
-
-
-def _server(members: dict) -> "dict | None":
-    """Return what `Uplink` wants of what the access says; None if it wants TLS, but no certificate could be checked."""
-    host, port, is_tls = mqtt_server(members["mqtt"])
-    server = {"host": host, "port": port, "device_id": members["device_id"], "token": members["token"]}
-    if is_tls:
-        if not members.get("ca"):
-            return None
-        server["ca"] = members["ca"].encode()
-    if members.get("ntp") is not None:
-        server["ntp"] = members["ntp"]
-    if members.get("http"):
-        web_host, web_port, is_web_tls = http_server(members["http"])
-        if web_host == host and not is_web_tls:
-            server["web_port"] = web_port
-    return server

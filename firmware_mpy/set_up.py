@@ -101,7 +101,7 @@ class SetUp:
             error = await self._do(command, data)
         except (BadFrame, BadAccess):
             error = INVALID_RPC
-        except (OSError, ValueError):
+        except (OSError, ValueError, MemoryError):
             error = UNKNOWN_ERROR
         if error:
             self.refuse(error)
@@ -163,10 +163,10 @@ class SetUp:
 
     def _take_server(self, strings: list) -> int:
         members = server_members(strings)
-        if self._ca:
-            members["ca"] = self._ca.decode()
+        ca, self._ca = self._ca, b""
+        if ca:
+            members["ca"] = _certificate(ca)
         self._access.keep(members)
-        self._ca = b""
         self._answer(SEND_SERVER, [])
         return NO_ERROR
 
@@ -201,3 +201,14 @@ class SetUp:
     def _enter(self, state: int) -> None:
         self.state = state
         self._tell(STATE_PACKET, bytes([state]))
+
+
+def _certificate(ca: bytes) -> str:
+    """Return `ca` as text. Raises BadAccess if TLS could not use it: the next start would be without a server then."""
+    from packet_stream import tls_context
+
+    try:
+        tls_context(ca)
+        return str(ca, "utf-8")
+    except (OSError, ValueError):
+        raise BadAccess("ca") from None

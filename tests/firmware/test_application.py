@@ -55,6 +55,13 @@ def test_a_socket_that_does_not_get_into_its_wifi_goes_on_measuring(missing: str
     assert not after["bites"]
 
 
+def test_a_socket_that_kept_a_certificate_that_is_none_goes_on_as_a_switch(tmp_path: Path) -> None:
+    access = {**HOME, **SERVER, "mqtt": "mqtts://127.0.0.1:1", "ca": "-----BEGIN CERTIFICATE-----\nnone"}
+    before, after = lived(tmp_path, access=access, press_ms=300, run_s=60)
+    assert (before["relay"], after["relay"]) == (True, False)
+    assert not after["bites"]
+
+
 @pytest.mark.parametrize(
     "defect",
     [

@@ -14,11 +14,13 @@ from pathlib import Path
 import improv
 import pytest
 
+from tests.firmware.authority import Authority
 from tests.firmware.micropython import SIM, command, environment, run
 
 
 def test_a_phone_sets_the_socket_up_over_ble(tmp_path: Path) -> None:
-    *told, kept = run("phone.py", str(tmp_path))
+    ca = Authority(tmp_path, "ours").path
+    *told, kept = run("phone.py", str(tmp_path), str(ca))
     heard = dict(told)
     ok, required, authorized = ["error", 0], ["state", "authorization required"], ["state", "authorized"]
     assert heard["start"] == [["capabilities", 7], ok, required]
@@ -42,7 +44,9 @@ def test_a_phone_sets_the_socket_up_over_ble(tmp_path: Path) -> None:
     provisioning = ["state", "provisioning"]
     assert heard["a radio that refuses"] == [ok, provisioning, authorized, ["error", 3]]
     assert heard["wrong checksum"] == [["error", 1]]
-    assert heard["certificate"] == 2 * [ok, ["result", 0xF1, []]]
+    took = [ok, ["result", 0xF1, []]]
+    assert heard["a certificate that is cut off"][-4:] == [*took, ok, ["error", 1]]
+    assert heard["certificate"] == -(-ca.stat().st_size // 250) * took
     assert heard["server"] == [ok, ["result", 0xF0, []]]
     assert heard["wifi"] == [
         ok,
@@ -57,7 +61,7 @@ def test_a_phone_sets_the_socket_up_over_ble(tmp_path: Path) -> None:
         "device_id": "kettle",
         "token": "0123456789abcdef" * 4,
         "http": "https://example.org",
-        "ca": "-----BEGIN CERTIFICATE",
+        "ca": ca.read_text(),
     }
 
 

@@ -1,4 +1,7 @@
-"""Plays a phone that sets a socket up over BLE, in virtual time; prints what it was told."""
+"""Plays a phone that sets a socket up over BLE, in virtual time; prints what it was told.
+
+Arguments: the folder of its flash, and the file of the certificate that it brings.
+"""
 
 import asyncio
 import json
@@ -44,6 +47,13 @@ class Phone:
         return ["result", command, [string.decode() for string in improv.unpack_strings(data)]]
 
 
+async def bring(phone: Phone, certificate: bytes) -> None:
+    """Send it in parts of 250 bytes."""
+    for at in range(0, len(certificate), 250):
+        phone.send(improv.SEND_CA, bytes([at > 0]) + certificate[at : at + 250])
+        await asyncio.sleep(1)
+
+
 async def _story() -> None:
     hal.board.flash_dir = sys.argv[1]
     hal.board.networks = [(b"Home", "pass", -70, "WPA2"), (b"Cafe", "", -50, "NO")]
@@ -84,9 +94,12 @@ async def _story() -> None:
     hal.board.radio_works = True
     phone.server._on_write(b"\x01\x00\x07")
     await say("wrong checksum")
-    for flag, part in ((0, b"-----BEGIN"), (1, b" CERTIFICATE")):
-        phone.send(improv.SEND_CA, bytes([flag]) + part)
-        await asyncio.sleep(1)
+    with open(sys.argv[2], "rb") as file:
+        certificate = file.read()
+    await bring(phone, certificate[:-100])
+    phone.send(improv.SEND_SERVER, improv.pack_strings(SERVER), 250)
+    await say("a certificate that is cut off")
+    await bring(phone, certificate)
     await say("certificate")
     phone.send(improv.SEND_SERVER, improv.pack_strings(SERVER), 250)
     await say("server")
