@@ -75,8 +75,10 @@ class Uplink:
         self._stream = PacketStream()
         self.clock = Clock()
         self.ring = FlashRing(ring_flash)
-        dating = Dating(bases, self.boot)
-        self.delivery = Delivery(self.ring, self.boot, self.clock, dating, waits["resend_ms"], waits["sync_wait_ms"])
+        self._dating = Dating(bases, self.boot)
+        self.delivery = Delivery(
+            self.ring, self.boot, self.clock, self._dating, waits["resend_ms"], waits["sync_wait_ms"]
+        )
         web_server = (server["host"], server["web_port"]) if server.get("web_port") else None
         ntp = server.get("ntp")
         self.time_sync = TimeSync(self.clock, NTP_SERVERS if ntp is None else ntp, web_server)
@@ -86,7 +88,15 @@ class Uplink:
 
     async def run(self) -> None:
         """Keep the time and the connection, for ever."""
-        await asyncio.gather(keep_running(self.time_sync.run), keep_running(self.connection.run))
+        parts = (self.time_sync.run, self._date_readings, self.connection.run)
+        await asyncio.gather(*[keep_running(part) for part in parts])
+
+    async def _date_readings(self) -> None:
+        """Keep when this boot began as soon as that is known: another boot may have to send its readings."""
+        await self.time_sync.known()
+        base_ms = self.clock.base_ms()
+        if base_ms is not None:
+            self._dating.fix(base_ms)
 
     async def _ready(self) -> bool:
         """Wait for the network and, if a certificate's dates are to be checked, for the time; whether that took any."""
