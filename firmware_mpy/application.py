@@ -84,7 +84,7 @@ class Application:
         self._commands = Commands(record("commands"), uplink.clock, self)
         self._uplink = uplink
         for event in self._early:
-            self._uplink.connection.report(event)
+            self.tell(event)
         self._early = []
 
     async def run(self) -> None:
@@ -105,9 +105,7 @@ class Application:
         if self._uplink is None:
             self._early = self._early[-7:] + [event]  # noqa: RUF005
             return
-        now_ms = self._uplink.clock.now_ms()
-        if now_ms is not None:
-            event["at"] = now_ms
+        event["up"] = self._uplink.clock.uptime_ms()
         self._uplink.connection.report(event)
 
     # --- what a command does: see commands.py ----------------------------------------------------------------------

@@ -22,6 +22,8 @@ FIRST_PAUSE_MS = 1_000
 LONGEST_PAUSE_MS = 60_000
 _STABLE_MS = 30_000
 _REPORTS_MAX = 16
+_TIME_WITHIN_MS = 30_000
+_LOOK_S = 0.1
 
 
 class Connection:
@@ -34,6 +36,7 @@ class Connection:
         obey: called with a command's payload; the answer (a dict) or None.
         ready: awaited before each attempt: until there is a network, and for TLS the time. Whether that took waiting:
             then the pauses begin anew.
+        base_ms: when this boot began, in ms since 1970, None as long as nobody knows (`Clock.base_ms`).
 
     Attributes:
         online: whether the engine has been told so over the present connection.
@@ -49,11 +52,12 @@ class Connection:
         presence: "Callable[..., Any]",
         obey: "Callable[..., Any]",
         ready: "Callable[[], Awaitable[bool]] | None" = None,
+        base_ms: "Callable[[], int | None] | None" = None,
     ) -> None:
         self._status, self._data = f"devices/{device_id}/status", f"devices/{device_id}/data"
         self._commands, self._receipts = f"devices/{device_id}/commands", f"devices/{device_id}/receipts"
         self._new_link, self._delivery, self._presence, self._obey = new_link, delivery, presence, obey
-        self._ready = ready
+        self._ready, self._base_ms = ready, base_ms or (lambda: None)
         self._link: Link | None = None
         self._reports: list[dict] = []
         self._reported = asyncio.Event()
@@ -64,10 +68,16 @@ class Connection:
         self.last_error: str | None = None
 
     def report(self, members: dict) -> None:
-        """Send a report on the status topic, also after a new connection; of more than 16 waiting the oldest goes."""
-        if len(self._reports) >= _REPORTS_MAX:
-            self._reports.pop(0)
+        """Send a report on the status topic, also after a new connection.
+
+        Its `up` (when it happened, by the uptime) becomes `at` once the time is known: a new connection waits a while
+        for that. Of more than 16 that wait the oldest warning goes, else the oldest that is no trip.
+        """
         self._reports.append(members)
+        if len(self._reports) > _REPORTS_MAX:
+            kinds = [one.get("event") for one in self._reports]
+            others = [at for at, kind in enumerate(kinds) if kind != "trip"]
+            self._reports.pop(kinds.index("warning") if "warning" in kinds else (others or [0])[0])
         self._reported.set()
 
     def renew_presence(self) -> None:
@@ -139,21 +149,35 @@ class Connection:
         await self._delivery.send(publish)
 
     async def _send_reports(self, link: "Link") -> None:
+        began = hal.ticks_ms()
         while True:
+            members = self._next_report(began)
             if not self._present:
                 self._present = True
-                members = {"online": True}
-                members.update(self._presence())
-                await link.publish(self._status, json.dumps(members).encode(), retain=True)
+                presence = {"online": True}
+                presence.update(self._presence())
+                await link.publish(self._status, json.dumps(presence).encode(), retain=True)
                 self.online = True
-            elif self._reports:
-                members = self._reports[0]
+            elif members is not None:
                 await link.publish(self._status, json.dumps(members).encode())
-                if self._reports and self._reports[0] is members:
-                    self._reports.pop(0)
+                if members in self._reports:
+                    self._reports.remove(members)
+            elif self._reports:
+                await asyncio.sleep(_LOOK_S)
             else:
                 self._reported.clear()
                 await self._reported.wait()
+
+    def _next_report(self, began: int) -> "dict | None":
+        """Return what is sent next, with its time; what lacks that lets the others go first."""
+        base_ms = self._base_ms()
+        waits = base_ms is None and hal.ticks_diff(hal.ticks_ms(), began) < _TIME_WITHIN_MS
+        for members in self._reports:
+            if base_ms is not None and "up" in members:
+                members["at"] = base_ms + members.pop("up")
+            if not (waits and "up" in members):
+                return members
+        return None
 
     def _take(self, topic: str, payload: memoryview) -> None:
         if topic == self._receipts:

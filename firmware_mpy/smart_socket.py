@@ -66,6 +66,8 @@ class SmartSocket:
         self.configuration = Configuration(record("configuration"), self._rating, self._apply)
         if self._relay.tripped:
             self._protection.restore(self._relay.tripped)
+            # Its report may have been lost with the memory.
+            tell({"event": "trip", "cause": NAMES[self._relay.tripped], "again": True})
         self.energy = EnergyCounter(record("energy"), now)
         self._metering = Metering(new_meter(board["meter"], now), Calibration(record("calibration")), self.energy)
         self._button_pin = hal.InputPin(board["button"]["pin"], board["button"]["active_low"])

@@ -83,7 +83,13 @@ class Uplink:
         ntp = server.get("ntp")
         self.time_sync = TimeSync(self.clock, NTP_SERVERS if ntp is None else ntp, web_server)
         self.connection = Connection(
-            server["device_id"], self._new_link, self.delivery, self._members, obey, ready=self._ready
+            server["device_id"],
+            self._new_link,
+            self.delivery,
+            self._members,
+            obey,
+            ready=self._ready,
+            base_ms=self.clock.base_ms,
         )
 
     async def run(self) -> None:

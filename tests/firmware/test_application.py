@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import protection
 import pytest
 
 from tests.firmware.micropython import FIRMWARE, RESTARTED, WHOLE_HEAP_KIB, run
@@ -53,6 +54,12 @@ def test_a_socket_that_does_not_get_into_its_wifi_goes_on_measuring(missing: str
     assert (before["relay"], after["relay"]) == (True, True)
     assert after["stored"] >= before["stored"] + 29
     assert not after["bites"]
+
+
+def test_a_trip_from_before_a_restart_is_told_again(tmp_path: Path) -> None:
+    before, _ = lived(tmp_path, access={**HOME, **SERVER}, tripped=protection.OVER_POWER)
+    told = {"event": "trip", "cause": "over_power", "again": True}
+    assert [{**event, "up": None} for event in before["untold"]] == [{**told, "up": None}]
 
 
 def test_a_socket_that_kept_a_certificate_that_is_none_goes_on_as_a_switch(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A boot that hears the time, but never its engine, in virtual time; and a second one, which sends what the first kept.
 
-Argument: the folder of its flash. Prints what it measured when, and what the second one sent.
+Argument: the folder of its flash. Prints what was noticed when, and what the second one sent: it has a connection long
+before it hears the time, and more to tell than it can hold until then.
 """
 
 import asyncio
@@ -21,12 +22,13 @@ from records import Record  # noqa: E402
 BEGAN_MS = 1_764_000_000_000
 server = {"host": "", "port": 0, "device_id": "d", "token": "", "ntp": ["a", "b"]}
 sent = []
+known_from_ms = [300_000]
 
 
 async def ask_ntp(_: "tuple[str, int]") -> "int | None":
-    """Know the time from the fifth minute on."""
+    """Know the time from then on."""
     now_ms = hal.board.elapsed_ms()
-    return BEGAN_MS + now_ms if now_ms >= 300_000 else None
+    return BEGAN_MS + now_ms if now_ms >= known_from_ms[0] else None
 
 
 time_sync._ask_ntp = ask_ntp
@@ -66,10 +68,15 @@ async def lived(boot: int, seconds: int) -> None:
     uplink = uplinks.Uplink(server, hal.Flash("ring"), bases, dict, lambda _: None, lambda: True, boot=boot)
     uplink.connection._new_link = Link
     running = asyncio.create_task(uplink.run())
+    await asyncio.sleep(5)
+    print(json.dumps({"noticed_at": BEGAN_MS + hal.board.elapsed_ms()}))
     if not Link.is_there:
-        await asyncio.sleep(10)
-        print(json.dumps({"measured_at": BEGAN_MS + hal.board.elapsed_ms()}))
         uplink.delivery.add({"power_mw": 1000})
+    else:
+        for count in range(20):
+            event = {"event": "trip" if count == 1 else "warning", "count": count, "up": uplink.clock.uptime_ms()}
+            uplink.connection.report(event)
+        uplink.connection.report({"command": "c", "result": "done"})
     await asyncio.sleep(seconds)
     running.cancel()
     await asyncio.sleep(1)
@@ -78,7 +85,7 @@ async def lived(boot: int, seconds: int) -> None:
 async def main() -> None:
     """Live twice."""
     await lived(1, 600)
-    Link.is_there = True
+    Link.is_there, known_from_ms[0] = True, hal.board.elapsed_ms() + 20_000
     await lived(2, 60)
     print(json.dumps({"sent": sent}))
 

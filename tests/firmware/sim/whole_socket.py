@@ -1,8 +1,8 @@
 """The whole firmware in virtual time, without a server; holds the button as long as told, and says what it does.
 
 Argument: the folder of its flash, in which `plan.json` says `board` (a file), `press_ms`, `run_s`, and perhaps `access`
-to keep before it starts, `world`, members of the simulated board, and `defects`, modules, classes and methods, each of
-which wants memory that is not there.
+to keep before it starts, `tripped`, a latched cause, `world`, members of the simulated board, and `defects`,
+modules, classes and methods, each of which wants memory that is not there.
 """
 
 import asyncio
@@ -31,6 +31,8 @@ with open(plan["board"]) as file:
     board = read_board(file.read())
 hal.board.mains = Mains(hal.board, board, Load([(60_000, 500_000, 1000)]))
 access = Access(record("access"))
+if "tripped" in plan:
+    record("relay").save(bytes([0, plan["tripped"], 0]))
 if "access" in plan:
     access.keep(plan["access"])
 
@@ -51,7 +53,7 @@ def tell(when: str) -> None:
     seen = {"when": when, "relay": application.relay, "ble": hal.board.gatt_server is not None}
     seen["ssid"], seen["energy_mwh"] = access.members.get("ssid"), application.socket.energy.energy_mwh
     uplink = application._uplink
-    seen["stored"] = uplink and len(uplink.ring)
+    seen["stored"], seen["untold"] = uplink and len(uplink.ring), uplink and uplink.connection._reports
     seen["bites"] = hal.board.watchdog_bites()
     print(json.dumps(seen))
 
