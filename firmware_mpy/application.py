@@ -90,7 +90,7 @@ class Application:
     async def run(self) -> None:
         """Run, for ever: an error in one part ends no other one."""
         parts: list[Callable[[], Awaitable[None]]] = [self._attend, self._listen_to_cable]
-        parts.append(self._be_set_up if self._sets_up else self._join)
+        parts += [self._be_set_up, self._end_set_up] if self._sets_up else [self._join]
         uplink = self._uplink
         if uplink is None:
             parts.append(self._settle)
@@ -232,13 +232,16 @@ class Application:
 
         set_up = BleSetUp(self._access, self._wifi, self._info(), self.socket.identify)
         self.socket.on_press = set_up.authorize
-        try:
-            await asyncio.wait_for(keep_running(set_up.run), SET_UP_FOR_S if self._access.knows_wifi else None)
-        except asyncio.TimeoutError:  # noqa: UP041
-            pass
+        await keep_running(set_up.run)
         # Whoever set it up stands in front of it.
         self.socket.switch(False)
         self._restart()
+
+    async def _end_set_up(self) -> None:
+        """Go back to the network that is known after a while; the set-up goes on as long as somebody's load is on."""
+        if self._access.knows_wifi:
+            await asyncio.sleep(SET_UP_FOR_S)
+            self.restart()
 
     async def _settle(self) -> None:
         """Let a start without updates succeed: else three restarts in years would end in safe mode."""

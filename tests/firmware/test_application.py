@@ -21,12 +21,13 @@ def lived(flash: Path, *, press_ms: int = 0, run_s: int = 1, status: int = 0, **
     return run("whole_socket.py", str(flash), heap_kib=WHOLE_HEAP_KIB, status=status)
 
 
-def test_a_long_press_leads_to_set_up_with_the_load_off_and_a_time_out_back(tmp_path: Path) -> None:
+def test_a_long_press_leads_to_set_up_with_the_load_off_and_a_time_out_back_once_it_is_off(tmp_path: Path) -> None:
     [before] = lived(tmp_path, access=HOME, press_ms=6_000, run_s=20, status=RESTARTED)
     assert before["relay"]
     assert not before["ble"]
-    [setting_up] = lived(tmp_path, run_s=660, status=RESTARTED)
+    setting_up, late = lived(tmp_path, run_s=660, off_in_the_end=True, status=RESTARTED)
     assert setting_up["ble"]
+    assert (late["ble"], late["relay"]) == (True, True), "a time-out switches nobody's load off"
     before, after = lived(tmp_path)
     assert not before["ble"]
     assert after["ssid"] == "Home"

@@ -70,6 +70,9 @@ async def story() -> None:
     hal.board.levels[button["pin"]] = button["active_low"]
     await asyncio.sleep(plan["run_s"])
     tell("after")
+    if plan.get("off_in_the_end"):
+        application.switch(False)
+        await asyncio.sleep(5)
     if running.done():
         # As `main.py` would end.
         await running
