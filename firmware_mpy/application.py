@@ -219,18 +219,19 @@ class Application:
             open_slots().settle()
         hal.restart()
 
-    def _info(self) -> list:
-        return [b"WattAway", release.VERSION.encode(), b"ESP32", self._board["name"].encode()]
+    def _set_up_by(self) -> tuple:
+        info = [b"WattAway", release.VERSION.encode(), b"ESP32", self._board["name"].encode()]
+        return self._access, self._wifi, info, self.socket.identify, lambda: self.socket.relay
 
     async def _listen_to_cable(self) -> None:
         from set_up_serial import SerialSetUp
 
-        await SerialSetUp(self._access, self._wifi, self._info(), self.socket.identify).run()
+        await SerialSetUp(*self._set_up_by()).run()
 
     async def _be_set_up(self) -> None:
         from set_up_ble import BleSetUp
 
-        set_up = BleSetUp(self._access, self._wifi, self._info(), self.socket.identify)
+        set_up = BleSetUp(*self._set_up_by())
         self.socket.on_press = set_up.authorize
         await keep_running(set_up.run)
         # Whoever set it up stands in front of it.

@@ -58,6 +58,7 @@ class SetUp:
         info: firmware's name, its version, the board's name, the socket's name; bytes.
         identify: called to make the socket show itself.
         tell: called with a kind of packet and its data; results without checksum.
+        is_load_on: whether a load is on that the protection must be there for.
         over_ble: by BLE, where a button is needed, and command 2 means something else than over serial.
 
     Attributes:
@@ -71,10 +72,11 @@ class SetUp:
         info: list,
         identify: "Callable[[], None]",
         tell: "Callable[[int, bytes], None]",
+        is_load_on: "Callable[[], bool]",
         over_ble: bool,
     ) -> None:
         self._access, self._wifi, self._info = access, wifi, info
-        self._identify, self._tell, self._over_ble = identify, tell, over_ble
+        self._identify, self._tell, self._is_load_on, self._over_ble = identify, tell, is_load_on, over_ble
         self._authorized_at = 0
         self._ca = b""
         self.state = AUTHORIZATION_REQUIRED if over_ble else AUTHORIZED
@@ -124,6 +126,9 @@ class SetUp:
         if command == REQUEST_INFO:
             self._answer(command, self._info)
         elif command == REQUEST_NETWORKS:
+            if self._is_load_on():
+                # The radio looks for 2 s, in which no protection runs.
+                return NOT_AUTHORIZED
             self._tell_networks(self._wifi.scan())
         elif self._over_ble:
             self._identify()

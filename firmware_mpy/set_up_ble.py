@@ -52,14 +52,21 @@ _STATE, _RESULT, _CAPABILITY = 0, 3, 4
 class BleSetUp:
     """
     Args:
-        access, wifi, info, identify: as of `SetUp`.
+        access, wifi, info, identify, is_load_on: as of `SetUp`.
     """
 
-    def __init__(self, access: "Access", wifi: "Wifi", info: list, identify: "Callable[[], None]") -> None:
+    def __init__(
+        self,
+        access: "Access",
+        wifi: "Wifi",
+        info: list,
+        identify: "Callable[[], None]",
+        is_load_on: "Callable[[], bool]",
+    ) -> None:
         self._waiting: list[bytes] = []
         self._parts = CommandParts()
         self._server = hal.GattServer(SERVICE_UUID, _CHARACTERISTICS, self._take, self._parts.forget)
-        self._set_up = SetUp(access, wifi, info, identify, self._tell, True)
+        self._set_up = SetUp(access, wifi, info, identify, self._tell, is_load_on, True)
         self._server.set(_CAPABILITY, bytes([_CAPABILITIES]))
         self._server.set(1, bytes([NO_ERROR]))
         self._tell(_STATE + 1, bytes([AUTHORIZATION_REQUIRED]))

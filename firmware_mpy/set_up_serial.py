@@ -19,13 +19,20 @@ _POLL_S = 0.05
 class SerialSetUp:
     """
     Args:
-        access, wifi, info, identify: as of `SetUp`.
+        access, wifi, info, identify, is_load_on: as of `SetUp`.
     """
 
-    def __init__(self, access: "Access", wifi: "Wifi", info: list, identify: "Callable[[], None]") -> None:
+    def __init__(
+        self,
+        access: "Access",
+        wifi: "Wifi",
+        info: list,
+        identify: "Callable[[], None]",
+        is_load_on: "Callable[[], bool]",
+    ) -> None:
         self._console = hal.Console()
         self._packets = SerialPackets()
-        self._set_up = SetUp(access, wifi, info, identify, self._tell, False)
+        self._set_up = SetUp(access, wifi, info, identify, self._tell, is_load_on, False)
 
     async def run(self) -> None:
         """Obey, for ever."""

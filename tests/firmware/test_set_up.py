@@ -121,6 +121,8 @@ def test_a_computer_sets_the_socket_up_over_the_serial_cable(cable: Cable, tmp_p
         result(improv.REQUEST_NETWORKS, b"Home", b"-70", b"YES"),
         result(improv.REQUEST_NETWORKS),
     ]
+    (tmp_path / "load_is_on").touch()
+    assert cable.ask(improv.REQUEST_NETWORKS, b"", 2) == [ok, (improv.ERROR_PACKET, b"\x04")]
     broken = bytearray(improv.pack_serial(improv.COMMAND_PACKET, b"\x02\x00"))
     broken[-2] ^= 1
     cable.send(bytes(broken))

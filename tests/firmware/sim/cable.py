@@ -1,6 +1,10 @@
-"""A socket that is set up over its serial console, which is the standard input and output here."""
+"""A socket that is set up over its serial console, which is the standard input and output here.
+
+Argument: the folder of its flash. Its load is on as long as there is a file `load_is_on` in it.
+"""
 
 import asyncio
+import os
 import sys
 
 import hal
@@ -12,4 +16,12 @@ hal.board.flash_dir = sys.argv[1]
 hal.board.networks = [(b"Home", "pass", -70, "WPA2"), (b"Cafe", "", -50, "NO")]
 info = [b"WattAway", b"1.0.0", b"ESP32", b"kettle"]
 print("a line of the log")
-asyncio.run(SerialSetUp(Access(record("access")), hal.Wifi(), info, lambda: None).run())
+access = Access(record("access"))
+
+
+def is_load_on() -> bool:
+    """Look for the file."""
+    return "load_is_on" in os.listdir(sys.argv[1])
+
+
+asyncio.run(SerialSetUp(access, hal.Wifi(), info, lambda: None, is_load_on).run())

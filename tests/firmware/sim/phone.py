@@ -59,7 +59,7 @@ async def _story() -> None:
     hal.board.networks = [(b"Home", "pass", -70, "WPA2"), (b"Cafe", "", -50, "NO")]
     access, identified = Access(record("access")), []
     info = [b"WattAway", b"1.0.0", b"ESP32", b"kettle"]
-    set_up = BleSetUp(access, hal.Wifi(), info, lambda: identified.append(1))
+    set_up = BleSetUp(access, hal.Wifi(), info, lambda: identified.append(1), lambda: False)
     phone, running = Phone(), asyncio.create_task(set_up.run())
 
     async def say(what: str) -> None:
