@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from access import Access
+    from set_up_ble import BleSetUp
     from slots import Started
     from uplink import Uplink
 
@@ -58,6 +59,7 @@ class Application:
         self._uplink: Uplink | None = None
         self._early: list[dict] = []
         self._leaving: asyncio.Task | None = None
+        self._phone: BleSetUp | None = None
         self._restart_asked = False
         self.socket = SmartSocket(board, self.tell, hal.was_power_cut(), self._safe_mode)
         self._board, self._wifi = board, hal.Wifi()
@@ -155,11 +157,17 @@ class Application:
             if self.socket.checks != self._checks:
                 self._checks = self.socket.checks
                 self._watchdog.feed()
-            if self._access.members is not self._told and self._access.knows_wifi and self._access.knows_server:
+            if self._is_set_up_anew():
                 self._restart_asked = True
             if self._leaving is None and (self._restart_asked or self.socket.asked_for):
                 self._leaving = asyncio.create_task(keep_running(self._leave))
             await asyncio.sleep(_ATTEND_S)
+
+    def _is_set_up_anew(self) -> bool:
+        access = self._access
+        # The phone's own set-up ends by itself.
+        by_phone = self._phone is not None and self._phone.has_joined
+        return access.members is not self._told and access.knows_wifi and access.knows_server and not by_phone
 
     async def _join(self) -> None:
         self._wifi.connect(self._access.members["ssid"], self._access.members["password"])
@@ -231,9 +239,9 @@ class Application:
     async def _be_set_up(self) -> None:
         from set_up_ble import BleSetUp
 
-        set_up = BleSetUp(*self._set_up_by())
-        self.socket.on_press = set_up.authorize
-        await keep_running(set_up.run)
+        self._phone = BleSetUp(*self._set_up_by())
+        self.socket.on_press = self._phone.authorize
+        await keep_running(self._phone.run)
         # Whoever set it up stands in front of it.
         self.socket.switch(False)
         self._restart()

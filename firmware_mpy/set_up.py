@@ -63,6 +63,8 @@ class SetUp:
 
     Attributes:
         state: the standard's.
+        knows_server: whether it was told a server in this session.
+        obeyed_at: ticks when the last command ended.
     """
 
     def __init__(
@@ -77,7 +79,8 @@ class SetUp:
     ) -> None:
         self._access, self._wifi, self._info = access, wifi, info
         self._identify, self._tell, self._is_load_on, self._over_ble = identify, tell, is_load_on, over_ble
-        self._authorized_at = 0
+        self._authorized_at = self.obeyed_at = 0
+        self.knows_server = False
         self._ca = b""
         self.state = AUTHORIZATION_REQUIRED if over_ble else AUTHORIZED
         if not over_ble and access.knows_wifi and wifi.is_connected():
@@ -107,6 +110,7 @@ class SetUp:
             error = UNKNOWN_ERROR
         if error:
             self.refuse(error)
+        self.obeyed_at = hal.ticks_ms()
 
     def refuse(self, error: int) -> None:
         """Tell an error of the standard."""
@@ -172,6 +176,7 @@ class SetUp:
         if ca:
             members["ca"] = _certificate(ca)
         self._access.keep(members)
+        self.knows_server = True
         self._answer(SEND_SERVER, [])
         return NO_ERROR
 

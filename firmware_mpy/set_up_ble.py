@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from hal import Wifi
 
 _CAPABILITIES = CAN_IDENTIFY | CAN_TELL_INFO | CAN_SCAN
+SERVER_WITHIN_MS = 30_000
+ANSWERED_MS = 1_000
+"""An answer needs so long to be on the air, at most."""
 _POLL_S = 0.1
 _WAITING_MAX = 8
 # By the kinds of packets: state, error, command, result; the capabilities behind them.
@@ -76,13 +79,24 @@ class BleSetUp:
         self._set_up.authorize()
 
     async def run(self) -> None:
-        """Obey until the socket has joined a Wi-Fi."""
-        while self._set_up.state != PROVISIONED:
+        """Obey until the socket has joined a Wi-Fi, and a while longer if it was not told a server before."""
+        while not self._is_done():
             self._set_up.revoke_if_due()
             if self._waiting:
                 await self._obey(self._waiting.pop(0))
             else:
                 await asyncio.sleep(_POLL_S)
+
+    @property
+    def has_joined(self) -> bool:
+        """Say whether the phone has brought the socket into a Wi-Fi: then `run` ends soon."""
+        return self._set_up.state == PROVISIONED
+
+    def _is_done(self) -> bool:
+        if not self.has_joined or self._waiting:
+            return False
+        left_ms = ANSWERED_MS if self._set_up.knows_server else SERVER_WITHIN_MS
+        return hal.ticks_diff(hal.ticks_ms(), self._set_up.obeyed_at) >= left_ms
 
     async def _obey(self, frame: bytes) -> None:
         try:

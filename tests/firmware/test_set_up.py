@@ -20,8 +20,7 @@ from tests.firmware.micropython import SIM, command, environment, run
 
 def test_a_phone_sets_the_socket_up_over_ble(tmp_path: Path) -> None:
     ca = Authority(tmp_path, "ours").path
-    *told, kept = run("phone.py", str(tmp_path), str(ca))
-    heard = dict(told)
+    heard = dict(run("phone.py", str(tmp_path), str(ca)))
     ok, required, authorized = ["error", 0], ["state", "authorization required"], ["state", "authorized"]
     assert heard["start"] == [["capabilities", 7], ok, required]
     # Service data: state, capabilities and four reserved bytes behind 0x4677.
@@ -54,7 +53,9 @@ def test_a_phone_sets_the_socket_up_over_ble(tmp_path: Path) -> None:
         ["state", "provisioned"],
         ["result", 1, ["https://example.org"]],
     ]
-    assert kept["kept"] == {
+    assert heard["a server after the wifi"] == [ok, ["result", 0xF0, []]]
+    assert heard["kept then"] == "kettle-2"
+    assert heard["kept"] == {
         "ssid": "Home",
         "password": "pass",
         "mqtt": "mqtts://example.org",

@@ -106,7 +106,17 @@ async def _story() -> None:
     phone.send(improv.SEND_WIFI, improv.pack_strings([b"Home", b"pass"]))
     await say("wifi")
     await running
-    print(json.dumps({"kept": Access(record("access")).members}))
+    print(json.dumps(["kept", Access(record("access")).members]))
+    set_up = BleSetUp(access, hal.Wifi(), info, lambda: None, lambda: False)
+    phone, running = Phone(), asyncio.create_task(set_up.run())
+    set_up.authorize()
+    phone.send(improv.SEND_WIFI, improv.pack_strings([b"Home", b"pass"]))
+    await asyncio.sleep(25)
+    phone.heard()
+    phone.send(improv.SEND_SERVER, improv.pack_strings([SERVER[0], b"kettle-2", TOKEN]), 250)
+    await say("a server after the wifi")
+    await running
+    print(json.dumps(["kept then", Access(record("access")).members["device_id"]]))
 
 
 virtual_time.run(_story())
