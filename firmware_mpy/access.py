@@ -109,9 +109,10 @@ def uplink_server(members: dict) -> "dict | None":
     if members.get("ntp") is not None:
         server["ntp"] = members["ntp"]
     if members.get("http"):
-        web_host, web_port, is_web_tls = http_server(members["http"])
-        if web_host == host and not is_web_tls:
-            server["web_port"] = web_port
+        server["web"] = http_server(members["http"])
+    elif is_tls:
+        # It must learn the time before it can check a certificate.
+        server["web"] = (host, HTTP_PORTS["http"], False)
     return server
 
 

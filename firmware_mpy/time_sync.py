@@ -13,13 +13,15 @@ from clock import ntp_answer_ms, ntp_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Iterable
 
     from clock import Clock
 
 NTP_SERVERS = ("0.pool.ntp.org", "1.pool.ntp.org", "2.pool.ntp.org", "time.cloudflare.com")
 NTP_PORT = 123
 ANSWER_MS = 2_000
+WEB_ANSWER_MS = 15_000
+"""A board takes seconds for the handshake of TLS."""
 FIRST_PAUSE_MS = 2_000
 LONGEST_PAUSE_MS = 64_000
 INTERVAL_MS = 3_600_000
@@ -32,7 +34,7 @@ class TimeSync:
     Args:
         clock: a `Clock`.
         servers: names or (name, port) of NTP servers, each asked until two agree.
-        web_server: (host, port) of plain HTTP that is asked if no NTP server answers; None: nobody.
+        web_server: (host, port, whether by HTTPS), asked if no NTP server answers; None: nobody.
 
     Attributes:
         rounds: how often the time was taken.
@@ -42,7 +44,7 @@ class TimeSync:
         self,
         clock: "Clock",
         servers: "Iterable[str | tuple[str, int]]" = NTP_SERVERS,
-        web_server: "tuple[str, int] | None" = None,
+        web_server: "tuple[str, int, bool] | None" = None,
     ) -> None:
         self._clock, self._web_server = clock, web_server
         self._servers = [(one, NTP_PORT) if isinstance(one, str) else one for one in servers]
@@ -87,7 +89,7 @@ class TimeSync:
         first: int | None = None
         told: list[int] = []
         for server in self._servers:
-            base_ms = await self._base_by(_ask_ntp, server)
+            base_ms = await self._base_by(_ask_ntp(server), ANSWER_MS)
             if base_ms is None:
                 continue
             for other in told:
@@ -96,12 +98,12 @@ class TimeSync:
             told.append(base_ms)
             first = base_ms if first is None else first
         if first is None and self._web_server is not None:
-            first = await self._base_by(http_date.ask, self._web_server)
+            first = await self._base_by(http_date.ask(self._web_server), WEB_ANSWER_MS)
         return first, False
 
-    async def _base_by(self, ask: "Callable[..., Awaitable[int | None]]", server: "tuple[str, int]") -> "int | None":
+    async def _base_by(self, asking: "Awaitable[int | None]", within_ms: int) -> "int | None":
         try:
-            now_ms = await asyncio.wait_for(ask(server), ANSWER_MS / 1000)
+            now_ms = await asyncio.wait_for(asking, within_ms / 1000)
         except (OSError, ValueError, asyncio.TimeoutError):  # noqa: UP041
             return None
         return None if now_ms is None else now_ms - self._clock.uptime_ms()

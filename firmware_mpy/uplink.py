@@ -44,8 +44,8 @@ class Uplink:
     """
     Args:
         server: members `host`, `port`, `device_id`, `token`; `ca` (PEM or DER bytes: TLS, and nobody else is trusted),
-            `server_name` (that its certificate bears, if not the host), `web_port` (of plain HTTP, for the time),
-            `ntp` (servers instead of the public ones).
+            `server_name` (that its certificate bears, if not the host), `web` (host, port, whether by HTTPS: for
+            the time), `ntp` (servers instead of the public ones).
         ring_flash: the partition of the readings.
         bases: a `Record` with slots of `BASES_SLOT_SIZE`, for the beginnings of boots.
         presence: called without arguments; `firmware` and `config` of the presence.
@@ -79,9 +79,8 @@ class Uplink:
         self.delivery = Delivery(
             self.ring, self.boot, self.clock, self._dating, waits["resend_ms"], waits["sync_wait_ms"]
         )
-        web_server = (server["host"], server["web_port"]) if server.get("web_port") else None
         ntp = server.get("ntp")
-        self.time_sync = TimeSync(self.clock, NTP_SERVERS if ntp is None else ntp, web_server)
+        self.time_sync = TimeSync(self.clock, NTP_SERVERS if ntp is None else ntp, server.get("web"))
         self.connection = Connection(
             server["device_id"],
             self._new_link,

@@ -6,7 +6,7 @@ import access
 import flash_layout
 import hal
 import pytest
-from access import Access, BadAccess, http_server, mqtt_server, server_members, wifi_members
+from access import Access, BadAccess, http_server, mqtt_server, server_members, uplink_server, wifi_members
 from flash import SECTOR_SIZE, Flash, PowerCut
 from flash_ring import FlashRing
 from hypothesis import given
@@ -35,6 +35,23 @@ def owned() -> None:
 def theirs() -> list[str]:
     names = [name for name in ("configuration", "commands", "relay", "bases") if flash_layout.record(name).load()]
     return [*names, *["ring"] * len(FlashRing(hal.Flash("ring")))]
+
+
+@pytest.mark.parametrize(
+    ("mqtt", "http", "web"),
+    [
+        ("mqtts://engine.org", "https://engine.org", ("engine.org", 443, True)),
+        ("mqtts://engine.org", "", ("engine.org", 80, False)),
+        ("mqtt://engine.org", "http://web.org:81", ("web.org", 81, False)),
+        ("mqtt://engine.org", "", None),
+    ],
+)
+def test_who_is_asked_for_the_time_where_there_is_no_ntp(
+    mqtt: str, http: str, web: tuple[str, int, bool] | None
+) -> None:
+    server = uplink_server({"mqtt": mqtt, "http": http, "device_id": "d", "token": TOKEN.decode(), "ca": "pem"})
+    assert server is not None
+    assert server.get("web") == web
 
 
 @pytest.mark.parametrize("torn", range(8))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.firmware.authority import Authority
 from tests.firmware.micropython import SIM, command, environment
 from tests.firmware.ntp_server import NtpServer, ntp_server
 
@@ -36,11 +39,13 @@ class Asking:
 
 
 @asynccontextmanager
-async def asking(servers: Sequence[NtpServer], web_port: int | None = None) -> AsyncIterator[Asking]:
+async def asking(
+    servers: Sequence[NtpServer], web_port: int | None = None, is_tls: bool = False
+) -> AsyncIterator[Asking]:
     async with AsyncExitStack() as stack:
         for server in servers:
             await stack.enter_async_context(ntp_server(server))
-        web = ["127.0.0.1", web_port] if web_port else None
+        web = ["127.0.0.1", web_port, is_tls] if web_port else None
         plan = json.dumps({"ntp": [server.address for server in servers], "web": web})
         process = await asyncio.create_subprocess_exec(
             *command(SIM / "keep_time.py", plan), env=environment(), stdin=PIPE, stdout=PIPE
@@ -103,7 +108,7 @@ async def test_what_cannot_be_the_time_is_not_taken(server: NtpServer) -> None:
 
 
 @asynccontextmanager
-async def web_server(answer: bytes) -> AsyncIterator[int]:
+async def web_server(answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """A server on its port that answers whatever it is asked."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,7 +118,7 @@ async def web_server(answer: bytes) -> AsyncIterator[int]:
             await writer.drain()
         writer.close()
 
-    web = await asyncio.start_server(serve, "127.0.0.1", 0)
+    web = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     try:
         yield web.sockets[0].getsockname()[1]
     finally:
@@ -121,9 +126,12 @@ async def web_server(answer: bytes) -> AsyncIterator[int]:
         await web.wait_closed()
 
 
-async def test_without_ntp_the_time_is_the_one_of_the_engines_web_server() -> None:
+@pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
+async def test_without_ntp_the_time_is_the_one_of_the_engines_web_server(is_tls: bool, tmp_path: Path) -> None:
+    # Who knows no time can check no certificate: any will do.
+    tls = Authority(tmp_path, "ours").server() if is_tls else None
     head = f"HTTP/1.1 404 Not Found\r\nServer: x\r\nDate: {formatdate(usegmt=True)}\r\n\r\n"
-    async with web_server(head.encode()) as port, asking([NtpServer(stratum=0)], port) as socket:
+    async with web_server(head.encode(), tls) as port, asking([NtpServer(stratum=0)], port, is_tls) as socket:
         taken, off_ms = await socket.ask()
     assert taken
     assert is_near(off_ms)
