@@ -60,7 +60,10 @@ class Configuration(Input):
     min_voltage_mv: Annotated[int, Field(ge=0, le=MAX_VOLTAGE_MV)] | None = None
     max_voltage_mv: Annotated[int, Field(ge=0, le=MAX_VOLTAGE_MV)] | None = None
     max_temperature_mc: Annotated[int, Field(ge=30_000, le=120_000)] | None = None
-    power_on: Literal["off", "on", "last"] | None = Field(None, description="The relay after the power came back.")
+    power_on: Literal["off", "on", "last", "outage-aware"] | None = Field(
+        None,
+        description="The relay after the power came back; `outage-aware`: as it was, but off if outages go on.",
+    )
     time_zone: Annotated[str, Field(max_length=64, examples=["Europe/Berlin"])] | None = None
 
     @field_validator("time_zone")

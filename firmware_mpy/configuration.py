@@ -20,7 +20,7 @@ _RANGES = (
     ("max_voltage_mv", 0, 400_000),
     ("max_temperature_mc", 30_000, 120_000),
 )
-_POWER_ON = (None, "off", "on", "last")
+_POWER_ON = (None, "off", "on", "last", "outage-aware")
 
 
 def is_readable(config: "object") -> bool:

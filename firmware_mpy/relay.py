@@ -1,8 +1,9 @@
 """The load's switch: how it is left over restarts and power cuts, and that no trip is forgotten on the way.
 
 Only a person, a command, or the protection moves it. A restart that is no power cut (watchdog, update) brings back
-what was before; after a power cut the configuration's `power_on` decides. If the power goes again within a minute of
-each of three starts, the relay stays open: such a load takes the mains with it, and would do so for ever.
+what was before; after a power cut the configuration's `power_on` decides: `off`, `on`, `last` (as it was) or, if it
+says nothing, `outage-aware`. That is as it was, unless the power goes again within a minute of each of three starts:
+such a load takes the mains with it, and would do so for ever.
 """
 
 import struct
@@ -27,6 +28,7 @@ class Relay:
         tripped: the cause of the latched trip (`protection.NAMES`), 0 if there is none.
         outages: power cuts in a row that came within a minute of the start.
         unkept: the flash has not taken the newest state.
+        is_given_up: the relay stays open since there were too many of these outages.
     """
 
     def __init__(self, pin: "OutputPin", record: "Record") -> None:
@@ -34,7 +36,7 @@ class Relay:
         kept = record.load() or b""
         known = len(kept) == struct.calcsize(_STATE)
         wanted, self.tripped, self.outages = struct.unpack(_STATE, kept) if known else (0, 0, 0)
-        self._wanted = bool(wanted)
+        self._wanted, self.is_given_up = bool(wanted), False
         self._saved, self.unkept = bytes(kept), False
 
     @property
@@ -50,6 +52,7 @@ class Relay:
         """Bring the relay to where it belongs after a start; whether it is closed then."""
         if was_power_cut:
             self.outages = min(self.outages + 1, 255)
+        self.is_given_up = power_on in (None, "outage-aware") and self.outages > OUTAGES_MAX
         closed = self._wanted
         if was_power_cut and power_on in ("on", "off"):
             closed = power_on == "on"
@@ -58,11 +61,6 @@ class Relay:
         self.keep()
         self._pin.set(closed)
         return closed
-
-    @property
-    def is_given_up(self) -> bool:
-        """Say whether the power went soon after each of the last three starts."""
-        return self.outages > OUTAGES_MAX
 
     def steady(self) -> None:
         """The power has stayed for `STEADY_AFTER_MS`."""

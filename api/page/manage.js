@@ -15,7 +15,8 @@ const LIMITS = [
   ["max_voltage_mv", "Switch off above", "V", 1000],
   ["max_temperature_mc", "Switch off above", "°C", 1000],
 ];
-const POWER_ON = [["", "as it does by itself"], ["off", "off"], ["on", "on"], ["last", "as before"]];
+const POWER_ON = [["", "as it does by itself"], ["off", "off"], ["on", "on"], ["last", "as before"],
+  ["outage-aware", "as before, but off if the power keeps going with it"]];
 const PERMISSIONS = [["view", "see it"], ["switch", "see and switch it"], ["manage", "see, switch and configure it"]];
 const pathOf = (socket, what = "") => `devices/${encodeURIComponent(socket.id)}${what}`;
 

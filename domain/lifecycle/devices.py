@@ -29,7 +29,7 @@ class DeviceConfiguration(msgspec.Struct, frozen=True, omit_defaults=True):
     min_voltage_mv: Annotated[int, Meta(ge=0, le=MAX_VOLTAGE_MV)] | None = None
     max_voltage_mv: Annotated[int, Meta(ge=0, le=MAX_VOLTAGE_MV)] | None = None
     max_temperature_mc: Annotated[int, Meta(ge=30_000, le=120_000)] | None = None
-    power_on: Literal["off", "on", "last"] | None = None
+    power_on: Literal["off", "on", "last", "outage-aware"] | None = None
     time_zone: Annotated[str, Meta(max_length=64, description="IANA name")] | None = None
 
 

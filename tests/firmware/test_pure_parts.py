@@ -64,7 +64,7 @@ CONFIGS = st.fixed_dictionaries(
         "max_current_ma": st.sampled_from([9, 10, 16_000, 16_001]),
         "min_voltage_mv": st.integers(-1, 400_001),
         "max_voltage_mv": st.integers(-1, 400_001),
-        "power_on": st.sampled_from([None, "off", "on", "last", "maybe", 1]),
+        "power_on": st.sampled_from([None, "off", "on", "last", "outage-aware", "maybe", 1]),
         "time_zone": st.sampled_from([None, "Europe/Berlin", "x" * 64, "x" * 65, 7]),
         "colour": st.none(),
     },

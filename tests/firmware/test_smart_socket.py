@@ -69,8 +69,12 @@ def test_a_power_cut_and_a_restart_leave_the_load_as_configured(
     assert bench.socket.relay is after_cut
 
 
-def test_a_load_that_takes_the_mains_with_it_is_left_off() -> None:
+@pytest.mark.parametrize(
+    "config", [{}, {"power_on": "outage-aware"}, {"power_on": "last"}, {"power_on": "on"}], ids=str
+)
+def test_a_load_that_takes_the_mains_with_it_is_left_off_unless_told_otherwise(config: dict[str, Any]) -> None:
     bench = SocketBench()
+    assert bench.socket.configure(config, 1)
     bench.socket.switch(True)
     bench.run(61_000)
     for _ in range(3):
@@ -78,6 +82,10 @@ def test_a_load_that_takes_the_mains_with_it_is_left_off() -> None:
         bench.run(2_000)
         assert bench.socket.relay
     bench.power_cycle()
+    if config.get("power_on") in ("last", "on"):
+        assert bench.socket.relay
+        assert not bench.events("load_left_off")
+        return
     assert not bench.socket.relay
     assert bench.events("load_left_off")[0]["cause"] == "outages"
     bench.run(61_000)

@@ -26,7 +26,7 @@ CONFIGURATIONS = st.builds(
     min_voltage_mv=_maybe(0, MAX_VOLTAGE_MV),
     max_voltage_mv=_maybe(0, MAX_VOLTAGE_MV),
     max_temperature_mc=_maybe(30_000, 120_000),
-    power_on=st.sampled_from([None, "off", "on", "last"]),
+    power_on=st.sampled_from([None, "off", "on", "last", "outage-aware"]),
     time_zone=st.none() | st.sampled_from(["UTC", "Europe/Berlin"]),
 )
 MEMBERS: dict[str, st.SearchStrategy[Any]] = {

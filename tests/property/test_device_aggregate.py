@@ -24,7 +24,7 @@ TOKENS = [letter * 64 for letter in "abcdef"]
 CONFIGURATIONS = st.builds(
     DeviceConfiguration,
     interval_ms=st.none() | st.sampled_from([1000, 5000]),
-    power_on=st.sampled_from([None, "off", "last"]),
+    power_on=st.sampled_from([None, "off", "last", "outage-aware"]),
 )
 
 
