@@ -150,7 +150,7 @@ async def test_records_that_nobody_projects_are_said_and_fail_who_asks_for_them(
         told = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-m", "ops.cli", "verify", *option],
-            env={**os.environ, **world.env},
+            env={**os.environ, **world.env, "WATTAWAY_TIME_ZONE": options_of(world).time_zone},
             capture_output=True,
             text=True,
             timeout=120,

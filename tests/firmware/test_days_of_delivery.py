@@ -13,6 +13,7 @@ DAYS = 30
 BEGAN_MS = 1_764_000_000_000
 
 
+@pytest.mark.timeout(1_000)
 # The ring has 16 sectors, so it wears 16 times as fast as one of 1 MiB.
 @pytest.mark.parametrize("interval_s", [300, pytest.param(10, marks=pytest.mark.long)])
 def test_a_month_is_delivered_whole_and_rightly_dated_in_a_flat_heap(interval_s: int, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ HEAP_MAY_GROW = 2048
 MONTH = 30 * 24
 
 
+@pytest.mark.timeout(3_700)
 @pytest.mark.parametrize("board", ["pulse-bl0937", "uart-bl0942"])
 @pytest.mark.parametrize(
     ("hours", "period_ms", "wraps"), [(2, 1_000, 1), pytest.param(MONTH, 1_000, 3, marks=pytest.mark.long)]
