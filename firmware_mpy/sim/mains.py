@@ -168,7 +168,9 @@ class Mains:
         power, current, voltage = self._factors
         raw = [(value * 1000 << 20) // factor for value, factor in ((current_ma, current), (self.voltage_mv, voltage))]
         raw[1] += self._board.elapsed_ms() // 400 % 16
-        watt = (power_mw * 1000 << 20) // power
+        # The registers have 24 bits, the power's with its sign: 70 A are beyond them.
+        raw[0] = min(raw[0], 0xFFFFFF)
+        watt = min((power_mw * 1000 << 20) // power, 0x7FFFFF)
         packet = b"\x55" + b"".join(struct.pack("<I", one)[:3] for one in (raw[0], raw[1], raw[0], watt, 0))
         packet += struct.pack("<H", 20_000) + bytes(4)
         return packet + bytes((~(0x58 + sum(packet)) & 0xFF,))

@@ -44,6 +44,7 @@ def test_readings_flow_on_without_one_of_three_kafka_nodes(stack_chain: Chain) -
 
 
 @pytest.mark.long
+@pytest.mark.timeout(400)
 def test_nothing_is_lost_when_each_kafka_node_is_killed_in_turn(stack_chain: Chain) -> None:
     with stack_chain.under_load() as load:
         for node in ("kafka-1", "kafka-2", "kafka-3"):

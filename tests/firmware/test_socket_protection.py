@@ -51,6 +51,7 @@ def test_any_overload_opens_the_relay_in_time_however_late_the_loop_is(
     jitter=st.none() | st.randoms(use_true_random=False),
 )
 @example(apparent_mva=3_750_000, factor=500, start_ms=1_050, jitter=None)
+@example(apparent_mva=16_371_788, factor=200, start_ms=1_171, jitter=None)
 @settings(max_examples=12, deadline=None)
 def test_any_power_factor_and_a_late_timer_leave_the_current_its_time(
     driver: str, fault: str, apparent_mva: int, factor: int, start_ms: int, jitter: Random | None
