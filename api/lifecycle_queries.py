@@ -11,7 +11,7 @@ from domain.events import EVENT_TYPES, DeviceEventReported
 from projections.dialect import is_mysql
 from projections.tables import device_ref_of, read_model
 
-RELAY_EVENTS = ("button", "trip")
+RELAY_EVENTS = ("switched", "trip", "load_left_off")
 """What a socket itself reports when its relay changed without a command. Source: docs/protocol.md, "Status"."""
 _EVENT_KIND = EVENT_TYPES[DeviceEventReported].removeprefix("wattaway.").removesuffix(".v1")
 
@@ -112,6 +112,8 @@ def _reported(connection: Connection, device_id: str) -> Select[Any]:
         reports.device_ref == device_ref_of(device_id),
         reports.kind == _EVENT_KIND,
         event.in_(RELAY_EVENTS),
+        # A trip that is told again after a restart moved nothing.
+        func.json_extract(reports.body, "$.details.again").is_(None),
     )
 
 

@@ -214,6 +214,8 @@ class SmartSocket:
                 self.on_press()
         elif press != button.NONE:
             # Whoever holds the button for so long stands in front of it.
+            if self.relay:
+                self._tell({"event": "switched", "by": "button", "relay": False})
             self.switch(False)
             self.asked_for = press
 

@@ -50,8 +50,13 @@ def connection(database_url: str, town: Town) -> Iterator[Connection]:
     store = Store(engine, read_model(), GROUP, MovableClock())
     lifecycle, reports = (LIFECYCLE_TOPIC, 0), (REPORTS_TOPIC, 0)
     told = [
-        DeviceEventReported("socket-0", name, to_instant(town.at_ms + at_ms), None, {"event": "trip"})
-        for name, at_ms in (("trip", 10), ("hello", 20), ("button", 30))
+        DeviceEventReported("socket-0", name, to_instant(town.at_ms + at_ms), None, {"event": "trip"} | more)
+        for name, at_ms, more in (
+            ("trip", 10, {}),
+            ("hello", 20, {}),
+            ("switched", 30, {}),
+            ("trip", 40, {"again": True}),
+        )
     ]
     batch = fold_records({lifecycle: stored(town.log), reports: stored(told)})
     store.commit(batch, begun(store, lifecycle, reports))
@@ -77,7 +82,7 @@ def test_why_it_switched_is_one_query_of_commands_and_of_what_the_socket_did_its
 ) -> None:
     rows = ask.relay_change_rows(connection, "socket-0", 50)
     assert [row.source for row in rows[:2]] == ["socket", "socket"]
-    assert '"button"' in rows[0].report and '"event":"trip"' in rows[1].report
+    assert '"switched"' in rows[0].report and '"event":"trip"' in rows[1].report
     assert len(rows) > 2 and [row.at_ms for row in rows] == sorted((row.at_ms for row in rows), reverse=True)
     assert all(row.type in ("switch", "toggle") and row.why == "user" and row.actor for row in rows[2:])
     done = [one for one in town.commands if one.device_id == "socket-0" and one.order["type"] in ("switch", "toggle")]

@@ -99,12 +99,12 @@ async def check_why(olga: AsyncClient, heater: RawSocket, moved: list[Any]) -> N
         (last,) = (await ask(olga, "GET", path, 200, params={"limit": 1}))["items"]
         return (last["report"] or {}).get("event") == event
 
-    for event, cause in (("trip", "over_current"), ("button", "pressed")):
+    for event, cause in (("trip", "over_current"), ("switched", "pressed")):
         heater.say(DeviceEventReport(event, details={"cause": cause}))
         await eventually(partial(newest, event))
     items = (await ask(olga, "GET", path, 200, params={"limit": 50}))["items"]
     assert [(one["source"], one["report"]["event"], one["report"]["details"]["cause"]) for one in items[:2]] == [
-        ("socket", "button", "pressed"),
+        ("socket", "switched", "pressed"),
         ("socket", "trip", "over_current"),
     ]
     told = ("command_id", "why", "actor", "who", "correlation_id", "type")
