@@ -254,7 +254,7 @@ async def test_whoever_is_forgotten_while_signing_in_is_nobody(
 
     def verify_and_forget(hashed: str | bytes, password: str | bytes) -> bool:
         is_right = verify(hashed, password)
-        api.members.application.accounts.forget(bob.user_id, api.members.cause())
+        forget(api.members.application, bob.user_id)
         return is_right
 
     monkeypatch.setattr(hasher, "verify", verify_and_forget)
