@@ -33,8 +33,8 @@ def _watch(on_step: Callable[[str], None]) -> None:
         on_step("stored")
         return newest
 
-    async def watched_decide(self: Deciding, work: Callable[[], Any]) -> Any:
-        result = await decide(self, work)
+    async def watched_decide(self: Deciding, work: Callable[[], Any], **more: Any) -> Any:
+        result = await decide(self, work, **more)
         on_step("to be answered")
         return result
 
