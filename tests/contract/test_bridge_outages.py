@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections import Counter
 
+import pytest
+
 from bridges.run_bridge import run_bridge
 from domain.events import REPORTS_TOPIC, PresenceChanged
 from domain.wire import encode_data, encode_status
@@ -39,6 +41,7 @@ async def test_nothing_is_acknowledged_or_receipted_before_kafka_has_it(world: W
         assert await seqs_in_log(world, socket.device_id) == list(range(200))
 
 
+@pytest.mark.long_on_stack
 async def test_a_kafka_that_was_killed_costs_nothing_but_time(world: World) -> None:
     async with running_bridge(world) as bridge, a_socket(world) as socket:
         world.servers.kill9("kafka")
@@ -107,6 +110,7 @@ async def test_a_broker_that_was_killed_is_found_again_and_the_stream_goes_on(wo
             assert await seqs_in_log(world, late.device_id) == [2]
 
 
+@pytest.mark.long_on_stack
 async def test_a_bridge_that_stops_loses_nothing_to_the_next_one(world: World) -> None:
     async with a_socket(world) as socket:
         async with running_bridge(world) as bridge:
@@ -126,6 +130,7 @@ async def test_a_bridge_that_stops_loses_nothing_to_the_next_one(world: World) -
             assert set(await seqs_in_log(world, socket.device_id)) == set(range(2000))
 
 
+@pytest.mark.long_on_stack
 async def test_a_bridge_stops_in_time_while_kafka_is_away_and_acknowledges_nothing(world: World) -> None:
     async with running_bridge(world) as bridge, a_socket(world) as socket:
         world.servers.pause("kafka")

@@ -109,6 +109,7 @@ async def test_keys_are_spread_as_any_kafka_client_spreads_them(world: World, lo
     assert stored == {key: (value & 0x7FFFFFFF) % partitions for key, value in hashes.items()}
 
 
+@pytest.mark.long_on_stack
 async def test_an_append_fails_while_kafka_hangs_and_its_repetition_keeps_the_order(world: World) -> None:
     batches = [[_record(f"d{number % 3}", number) for number in range(start, start + 30)] for start in (0, 30, 60)]
     async with _kafka_log(world, append_timeout_s=1) as log:
@@ -123,6 +124,7 @@ async def test_an_append_fails_while_kafka_hangs_and_its_repetition_keeps_the_or
     assert stored == {f"d{k}".encode(): [n for n in range(90) if n % 3 == k] for k in range(3)}
 
 
+@pytest.mark.long_on_stack
 async def test_the_log_goes_on_after_kafka_was_killed_and_started_again(world: World) -> None:
     async with _kafka_log(world, append_timeout_s=2) as log:
         await log.append([_record("d1", 1)])

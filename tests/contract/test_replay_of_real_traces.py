@@ -110,6 +110,7 @@ def test_a_real_day_arrives_whole_with_its_gaps_and_its_energy(world: World) -> 
         assert _day_energy_wh(world, device_id, "2012-06-15", headers) == pytest.approx(expected_wh, rel=0.02, abs=0.5)
 
 
+@pytest.mark.long_on_stack
 def test_replaying_twice_changes_nothing_and_a_bad_line_only_itself(world: World, tmp_path: Path) -> None:
     kettle, lamp = world.device_id("kettle"), world.device_id("lamp")
     lines = ["ts,device_id,power_w,wh,comment"]

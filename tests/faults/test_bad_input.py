@@ -27,6 +27,7 @@ def test_five_percent_poison_becomes_dead_letters_and_the_rest_flows_on(chain: C
     assert sorted(refused_bytes(chain.world)) == sorted(sent.poison)
 
 
+@pytest.mark.long_on_stack
 def test_foreign_records_in_the_log_become_dead_letters_and_the_rest_flows_on(chain: Chain) -> None:
     with chain.under_load() as load:
         poison = append_poison_records(chain.world, 50)

@@ -60,6 +60,7 @@ def test_projectors_that_come_and_go_shift_the_partitions_and_nothing_is_lost(ch
     chain.judge()
 
 
+@pytest.mark.long_on_stack
 def test_a_frozen_projector_that_wakes_up_harms_nothing(chain: Chain) -> None:
     with chain.under_load() as load:
         chain.freeze("projector")

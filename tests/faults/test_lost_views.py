@@ -28,6 +28,7 @@ def test_answers_stay_right_and_views_heal_within_5_s_after_flushall(chain: Chai
     chain.judge()
 
 
+@pytest.mark.long_on_stack
 def test_answers_stay_right_while_redis_is_gone(chain: Chain) -> None:
     chain.start("api")
     with chain.under_load() as load:

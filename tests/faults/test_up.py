@@ -164,6 +164,7 @@ def test_after_kill_9_nothing_is_orphaned_and_the_next_start_has_the_data(up: Up
     up.nothing_is_left()
 
 
+@pytest.mark.long
 def test_real_firmwares_run_beside_the_engine_and_end_with_it(up: Up) -> None:
     up.start("--firmware", "5", "--duration", "12")
     up.until_it_runs()

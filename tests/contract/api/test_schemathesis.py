@@ -82,7 +82,7 @@ def protection() -> Protection:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("asker", "examples"),
-    [("token", 5), *(pytest.param(asker, 200, marks=pytest.mark.long) for asker in _ASKERS)],
+    [("token", 2), *(pytest.param(asker, 200, marks=pytest.mark.long) for asker in _ASKERS)],
 )
 async def test_no_server_error_and_nothing_undocumented(
     api: ApiCorner, tmp_path: Path, asker: str, examples: int
