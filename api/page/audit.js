@@ -6,6 +6,7 @@ import { makeForm } from "./form.js";
 const SINCE = [["-24h", "the last day"], ["-7d", "the last week"], ["-30d", "the last month"], ["", "ever"]];
 const KINDS = [["", "everything"], ["false", "what was done"], ["true", "denied attempts"]];
 let filters = { from: "-24h" };
+let asked = 0;
 
 export async function showAudit() {
   const list = make("div", { id: "audit-list" });
@@ -31,7 +32,10 @@ export async function showAudit() {
 }
 
 async function loadAudit(list, cursor) {
+  const mine = ++asked;
   const page = await ask("audit", { ...filters, limit: 100, ...(cursor ? { cursor } : {}) });
+  // A slow answer must not replace what was asked for since.
+  if (mine !== asked) return;
   const rows = page.items.map((one) => [
     instant(one.at), one.who || one.actor, `${one.action}${one.denied ? " (denied)" : ""}`, one.subject, one.origin || "", details(one),
   ]);
