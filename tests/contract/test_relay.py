@@ -229,7 +229,7 @@ async def test_killed_between_any_two_steps_it_loses_nothing_and_keeps_the_order
     assert len(records) <= len(store.ids) + 2000
 
 
-@pytest.mark.long_on_stack
+@pytest.mark.long
 async def test_kafka_away_and_back_loses_nothing(world: World, store: Store) -> None:
     world.start_role("relay")
     store.write(5)

@@ -46,7 +46,7 @@ def test_every_reading_counts_once_when_the_projector_is_killed_between_any_two_
     chain.judge()
 
 
-@pytest.mark.long_on_stack
+@pytest.mark.long
 def test_projectors_that_come_and_go_shift_the_partitions_and_nothing_is_lost(chain: Chain) -> None:
     with chain.under_load() as load:
         chain.start_another_projector("projector-2")

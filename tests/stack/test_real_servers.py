@@ -105,8 +105,8 @@ async def _connect(
     ("wrong", "reason"),
     [
         ({"password": "hush-hush"}, "Access denied"),
-        ({"username": "nobody"}, "Access denied"),
-        ({"database": "nothing_of_ours"}, "nothing_of_ours"),
+        pytest.param({"username": "nobody"}, "Access denied", marks=pytest.mark.long),
+        pytest.param({"database": "nothing_of_ours"}, "nothing_of_ours", marks=pytest.mark.long),
     ],
 )
 def test_a_database_that_lets_us_not_in_is_one_line_that_names_the_setting(
