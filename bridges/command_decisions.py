@@ -21,6 +21,8 @@ class Advanced(NamedTuple):
     attempt: int
     ended: State | None
     due_ms: int
+    unheard_due_ms: int
+    """If its socket was not heard."""
 
 
 class Reach(NamedTuple):
@@ -35,13 +37,15 @@ def advance(cause: Cause, socket: Reach, superseded: bool, heard_until: datetime
     online, certain = socket
     send = command.advance(cause, online=online, certain=certain, superseded=superseded, heard_until=heard_until)
     # A moment too early nothing could be decided, so it is rounded up.
-    return Advanced(send, command.attempts, command.state if command.terminal else None, to_ms(command.due_at()) + 1)
+    due_ms, unheard_due_ms = to_ms(command.due_at()) + 1, to_ms(command.due_at(certain=False)) + 1
+    return Advanced(send, command.attempts, command.state if command.terminal else None, due_ms, unheard_due_ms)
 
 
 def withdraw(cause: Cause, reason: str, command: Command) -> Advanced:
     """Let a command end that nobody may ask for any more."""
     command.fail(cause, reason=reason)
-    return Advanced(False, command.attempts, command.state, to_ms(command.due_at()))
+    due_ms = to_ms(command.due_at())
+    return Advanced(False, command.attempts, command.state, due_ms, due_ms)
 
 
 class Answered(NamedTuple):

@@ -34,7 +34,7 @@ from domain.errors import DependencyUnavailable, EventRejected
 from domain.events import EVENT_TYPES, CommandReported, Header, decode_event
 from domain.from_wire import report_of
 from domain.lifecycle.cause import Cause
-from domain.lifecycle.commands import MOST_ATTEMPTS, Command
+from domain.lifecycle.commands import Command
 from domain.lifecycle.devices import Device
 from domain.lifecycle.mapping import decode_lifecycle_event
 from domain.wire import CommandReport
@@ -218,13 +218,12 @@ class Dispatcher:
     def _wanted_at_ms(self, command: OpenCommand, now_ms: int) -> int:
         if self._rights.objection(command) is not None:
             return now_ms
-        online = self._reaches_socket_of(command)
-        if command.attempts == MOST_ATTEMPTS - 1:
-            online = online and self._link.has_said_it_is_there(command.device_id)
-        return command.wanted_at_ms(online=online, hearing=self._hearing, now_ms=now_ms)
+        online, certain = self._reach(command)
+        return command.wanted_at_ms(online=online, certain=certain, hearing=self._hearing, now_ms=now_ms)
 
-    def _reaches_socket_of(self, command: OpenCommand) -> bool:
-        return command.in_turn and self._link.reaches(command.device_id)
+    def _reach(self, command: OpenCommand) -> Reach:
+        online = command.in_turn and self._link.reaches(command.device_id)
+        return Reach(online, self._link.has_said_it_is_there(command.device_id))
 
     def _enqueue(self, command: OpenCommand) -> None:
         if not command.enqueued:
@@ -261,8 +260,7 @@ class Dispatcher:
         # The asking process's clock may be ahead of ours: nothing is done before it was asked for.
         cause = Cause(max(to_instant(now_ms), command.requested_at), "system:dispatcher", command.correlation_id)
         heard_until = to_instant(self._hearing.heard_until_ms(command.place[1]))
-        socket = Reach(self._reaches_socket_of(command), self._link.has_said_it_is_there(command.device_id))
-        decide = partial(advance, cause, socket, command.superseded, heard_until)
+        decide = partial(advance, cause, self._reach(command), command.superseded, heard_until)
         if objection is not None:
             decide = partial(withdraw, cause, objection)
         try:
@@ -271,7 +269,8 @@ class Dispatcher:
             # Nothing that is tried again would help: it must not keep all later ones from being done with.
             self._end(command.id)
             raise
-        command.due_ms, command.attempts = advanced.due_ms, advanced.attempt
+        command.due_ms, command.unheard_due_ms = advanced.due_ms, advanced.unheard_due_ms
+        command.attempts = advanced.attempt
         if advanced.send:
             self._on_step("dispatch stored")
             self._send(command, advanced)

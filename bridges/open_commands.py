@@ -27,6 +27,7 @@ class OpenCommand:
     Args:
         payload: what its socket is sent.
         due_ms: when something is to be decided if its socket is online; before it expires nothing is, if it is not.
+        unheard_due_ms: the same of a socket that only the broker says is there.
     """
 
     id: UUID
@@ -40,6 +41,7 @@ class OpenCommand:
     correlation_id: str
     actor: str
     due_ms: int
+    unheard_due_ms: int
     wake_ms: int | None = None
     enqueued: bool = False
     in_turn: bool = False
@@ -51,9 +53,11 @@ class OpenCommand:
     attempts: int = 0
     """As far as we know: what another dispatcher sent, only the aggregate knows."""
 
-    def wanted_at_ms(self, *, online: bool, hearing: Hearing, now_ms: int) -> int:
+    def wanted_at_ms(self, *, online: bool, hearing: Hearing, now_ms: int, certain: bool = True) -> int:
         """When to look at it again."""
-        at_ms = min(self.due_ms, self.expires_at_ms) if online and now_ms < self.expires_at_ms else self.expires_at_ms
+        at_ms = self.expires_at_ms
+        if online and now_ms < self.expires_at_ms:
+            at_ms = min(self.due_ms if certain else self.unheard_due_ms, self.expires_at_ms)
         ends = at_ms == self.expires_at_ms or self.attempts == MOST_ATTEMPTS or self.superseded
         if not self.attempts or not ends or at_ms > now_ms:
             return at_ms
@@ -76,6 +80,7 @@ def open_command(event: Command.Requested, place: Place, offset: int) -> OpenCom
         correlation_id=event.correlation_id,
         actor=event.actor,
         due_ms=to_ms(requested_at),
+        unheard_due_ms=to_ms(requested_at),
     )
 
 

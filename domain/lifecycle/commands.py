@@ -20,6 +20,8 @@ State = Literal["requested", "dispatched", "acknowledged", "rejected", "expired"
 ANSWER_WITHIN_S = (2.0, 4.0, 8.0)
 """How long each attempt is waited for; after the last the command has failed."""
 MOST_ATTEMPTS = len(ANSWER_WITHIN_S)
+COMES_BACK_WITHIN_S = 60.0
+"""How long a socket may take to connect again: our firmware's longest pause between two tries."""
 TERMINAL: frozenset[State] = frozenset({"acknowledged", "rejected", "expired", "failed"})
 
 
@@ -146,11 +148,19 @@ class Command(Entity):
     def terminal(self) -> bool:
         return self.state in TERMINAL
 
-    def due_at(self) -> datetime:
-        """When something is to be decided if no answer comes: sent (again), failed or expired."""
+    def due_at(self, *, certain: bool = True) -> datetime:
+        """When something is to be decided if no answer comes: sent (again), failed or expired.
+
+        Args:
+            certain: as `advance` has it.
+        """
         if self.dispatched_at is None:
             return self.created_on
-        return min(self.expires_at, self.dispatched_at + timedelta(seconds=ANSWER_WITHIN_S[self.attempts - 1]))
+        due_at = self.dispatched_at + timedelta(seconds=ANSWER_WITHIN_S[self.attempts - 1])
+        if self.attempts == MOST_ATTEMPTS - 1 and not certain:
+            latest = self.expires_at - timedelta(seconds=ANSWER_WITHIN_S[-1])
+            due_at = max(due_at, min(latest, self.dispatched_at + timedelta(seconds=COMES_BACK_WITHIN_S)))
+        return min(self.expires_at, due_at)
 
     def advance(
         self,
@@ -166,7 +176,7 @@ class Command(Entity):
         Args:
             online: whether the socket is there: to one that is not, nothing is sent and no attempt is counted.
             certain: whether the socket itself has said that it is there since the broker could be asked; what a broker
-                kept of it may be older. The last attempt is left until it does.
+                kept of it may be older. The last attempt is left until it does, or could have done so.
             superseded: somebody has asked for another position of the relay since. Sent again, this command would
                 undo that.
             heard_until: up to when all that the socket has said is known; None: up to now. A command that was sent
@@ -179,13 +189,11 @@ class Command(Entity):
         if cause.at >= self.expires_at:
             self._decide(self.Expired, cause)
             return False
-        if cause.at < self.due_at() or not online:
+        if cause.at < self.due_at(certain=certain) or not online:
             return False
         if self._would_end(cause.at, superseded):
             why = ", and superseded by a newer command" if superseded else ""
             self._decide(self.Failed, cause, reason=f"no answer to {self.attempts} attempts{why}")
-            return False
-        if self.attempts == MOST_ATTEMPTS - 1 and not certain:
             return False
         self._decide(self.Dispatched, cause, attempt=self.attempts + 1)
         return True

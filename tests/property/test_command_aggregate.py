@@ -56,12 +56,12 @@ class CommandOnABadNetwork(RuleBasedStateMachine):
 
     @rule(online=st.booleans(), certain=st.booleans(), unheard_s=st.sampled_from([0, 0, 0.5, 3, 3600]))
     def dispatcher_looks(self, online: bool, certain: bool, unheard_s: float) -> None:
-        expired = self.now >= self.expires_at
+        expired, due = self.now >= self.expires_at, self.now >= self.command.due_at(certain=certain)
         heard_until, due_at, was_sent = self.now - timedelta(seconds=unheard_s), self.command.due_at(), self.sent > 0
         was_open = not self.command.terminal
         if self.command.advance(self._cause(), online=online, certain=certain, heard_until=heard_until):
             assert online
-            assert certain or self.sent < MOST_ATTEMPTS - 1
+            assert due
             assert not expired
             self.sent += 1
             self.on_the_way += 1

@@ -102,6 +102,13 @@ def test_a_command_that_was_sent_is_sent_again_whatever_can_be_heard() -> None:
     assert command.wanted_at_ms(online=True, hearing=Hearing(), now_ms=now_ms) > now_ms
 
 
+def test_the_last_attempt_waits_for_a_socket_that_was_not_heard() -> None:
+    command = _command()
+    command.due_ms, command.unheard_due_ms = NOW_MS + 2_000, NOW_MS + 22_000
+    wanted = [command.wanted_at_ms(online=True, certain=one, hearing=Hearing(), now_ms=NOW_MS) for one in (True, False)]
+    assert wanted == [NOW_MS + 2_000, NOW_MS + 22_000]
+
+
 def test_what_is_due_comes_in_the_order_of_time_and_once() -> None:
     first, second, third = (_command(offset=number) for number in range(3))
     table = _table(first, second, third)
