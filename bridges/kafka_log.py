@@ -102,10 +102,12 @@ class KafkaEventLog:
             max_batch_size=_MAX_BATCH_BYTES,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
         )
+        starting = asyncio.ensure_future(producer.start())
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
-                await producer.start()
+                await asyncio.shield(starting)
         except BaseException as error:
+            await _end_start(starting)
             await _close(producer)
             if isinstance(error, KafkaError | OSError | TimeoutError):
                 raise DependencyUnavailable("kafka", f"no answer from {self._bootstrap}") from error
@@ -159,6 +161,15 @@ def _forget(deliveries: Iterable[asyncio.Future[Any]]) -> None:
             delivery.cancel()
         elif not delivery.cancelled():
             delivery.exception()
+
+
+async def _end_start(starting: asyncio.Future[None]) -> None:
+    """Let a start end. If it is cancelled in its first request, nobody closes the connection any more."""
+    await asyncio.wait({starting}, timeout=_CLOSE_TIMEOUT_S)
+    starting.cancel()
+    await asyncio.wait({starting}, timeout=_CLOSE_TIMEOUT_S)
+    if starting.done() and not starting.cancelled():
+        starting.exception()
 
 
 async def _close(producer: AIOKafkaProducer) -> None:

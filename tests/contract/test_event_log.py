@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from aiokafka.conn import AIOKafkaConnection
 
 from bridges.kafka_log import KafkaEventLog
 from bridges.kafka_topics import TopicNeeds, ensure_topics
@@ -162,6 +164,22 @@ async def test_a_cancelled_append_leaves_the_log_fit_for_the_next(world: World) 
         await _append_until_taken(log, [_record("d1", 2)])
         await _append_until_taken(log, [_record("d1", 3)])
         assert _numbers_by_key(await read_log(world, READINGS_TOPIC)) == {b"d1": [1, 2, 3]}
+
+
+@pytest.mark.long_on_stack
+async def test_an_append_that_is_cancelled_while_it_connects_leaves_no_connection_open(world: World) -> None:
+    async with _kafka_log(world):
+        for after_ms in range(0, 30, 2):
+            log = KafkaEventLog(world.settings.kafka_bootstrap, topic_prefix=world.settings.kafka_topic_prefix)
+            connecting = asyncio.create_task(log.append([_record("d1", after_ms)]))
+            await asyncio.wait([connecting], timeout=after_ms / 1000)
+            connecting.cancel()
+            await asyncio.wait([connecting])
+            await log.stop()
+        gc.collect()
+        left = [one for one in gc.get_objects() if isinstance(one, AIOKafkaConnection) and one.connected()]
+        # The one of the log that is open.
+        assert len({id(one) for one in left}) <= 2
 
 
 async def _append_until_taken(log: EventLog, records: list[Record]) -> None:
