@@ -262,9 +262,10 @@ async def _end(consumer: Any) -> None:
     stopping = asyncio.ensure_future(consumer.stop())
     await asyncio.wait({stopping}, timeout=_CLOSE_WITHIN_S)
     if stopping.done() and not stopping.cancelled():
-        if (error := stopping.exception()) is not None:
-            log.info("log consumer did not stop in order", detail=str(error) or type(error).__name__)
-        return
+        if (error := stopping.exception()) is None:
+            return
+        # Its connections are still open.
+        log.info("log consumer did not stop in order", detail=str(error) or type(error).__name__)
     stopping.cancel()
     left = [task for task in _tasks_of(consumer) if task.cancel()]
     await asyncio.wait({stopping, *left}, timeout=_CLOSE_WITHIN_S)
