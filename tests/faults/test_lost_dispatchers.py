@@ -70,7 +70,7 @@ class _Load:
         """Every command was done by its socket, once, and ended so."""
         lifecycle = self._commands.lifecycle
         for command_id in self.asked:
-            await self._commands.ended(command_id, within_s=60)
+            await self._commands.ended(command_id, within_s=150)
             command = lifecycle.load(Command, command_id)
             assert command.state == "acknowledged", self._commands.events(command_id)
         acted = Counter(command_id for plug in self._plugs for command_id in plug.acted_ids)
