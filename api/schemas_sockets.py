@@ -13,6 +13,7 @@ from api.inputs import Email, Input, Name
 from api.schemas import Answer
 from domain.device_ids import DEVICE_ID_PATTERN
 from domain.lifecycle.commands import CommandType, State, Why
+from domain.lifecycle.commands import Reference as DomainReference
 from domain.lifecycle.devices import DeviceConfiguration, Permission
 from domain.wire import MAX_CURRENT_MA, MAX_POWER_MW, MAX_VOLTAGE_MV
 
@@ -162,8 +163,33 @@ class ConfigureCommand(_NewCommand):
     config: Configuration
 
 
+class Reference(Input):
+    """What a trusted meter shows of the load that runs now; at least one value."""
+
+    power_mw: Annotated[int, Field(ge=10_000, le=MAX_POWER_MW)] | None = None
+    current_ma: Annotated[int, Field(ge=100, le=MAX_CURRENT_MA)] | None = None
+    voltage_mv: Annotated[int, Field(ge=80_000, le=MAX_VOLTAGE_MV)] | None = None
+
+    @model_validator(mode="after")
+    def _something_known(self) -> Self:
+        if self.power_mw is None and self.current_ma is None and self.voltage_mv is None:
+            raise ValueError("name at least one of `power_mw`, `current_ma` and `voltage_mv`")
+        return self
+
+    def to_domain(self) -> DomainReference:
+        return msgspec.convert(self.model_dump(exclude_none=True), DomainReference)
+
+
+class CalibrateCommand(_NewCommand):
+    """Make the socket's meter agree with a trusted one: it measures a steady load by other gains from then on."""
+
+    type: Literal["calibrate"]
+    reference: Reference
+
+
 NewCommand = Annotated[
-    SwitchCommand | ToggleCommand | RestartCommand | IdentifyCommand | ConfigureCommand, Field(discriminator="type")
+    SwitchCommand | ToggleCommand | RestartCommand | IdentifyCommand | ConfigureCommand | CalibrateCommand,
+    Field(discriminator="type"),
 ]
 
 

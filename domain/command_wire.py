@@ -11,12 +11,16 @@ from msgspec import Meta
 
 from domain.clock import to_ms
 from domain.errors import PayloadRejected
-from domain.lifecycle.commands import CommandType, Order
+from domain.lifecycle.commands import CommandType, Order, Reference
 from domain.lifecycle.devices import DeviceConfiguration
 from domain.strict_json import decode_strict_json
 from domain.wire import MAX_PAYLOAD_BYTES, AtMs
 
-MEMBERS_OF: dict[str, tuple[str, ...]] = {"switch": ("relay",), "configure": ("config", "version")}
+MEMBERS_OF: dict[str, tuple[str, ...]] = {
+    "switch": ("relay",),
+    "configure": ("config", "version"),
+    "calibrate": ("reference",),
+}
 """What a type needs besides `id`, `type` and `expires_at`."""
 
 
@@ -28,6 +32,7 @@ class WireCommand(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     relay: bool | None = None
     config: DeviceConfiguration | None = None
     version: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    reference: Reference | None = None
     expires_at: AtMs
 
     def __post_init__(self) -> None:
@@ -51,6 +56,7 @@ def wire_command(command_id: UUID, order: Order, expires_at: datetime) -> WireCo
         relay=order.relay,
         config=order.config,
         version=order.config_version,
+        reference=order.reference,
         expires_at=to_ms(expires_at),
     )
 

@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from records import Record
 
 REMEMBERED = 64
-_TYPES = ("switch", "toggle", "restart", "identify", "configure")
+_TYPES = ("switch", "toggle", "restart", "identify", "configure", "calibrate")
+_REFERENCES = (
+    ("power_mw", 10_000, 8_000_000),
+    ("current_ma", 100, 20_000),
+    ("voltage_mv", 80_000, 400_000),
+)
 _AT_MAX_MS = 4_102_444_800_000
 _VERSION_MAX = 1 << 53
 # What an answer can be; the index is what the memory keeps.
-_REASONS = ("", "expired", "tripped", "config", "load_on", "safe_mode")
+_REASONS = ("", "expired", "tripped", "config", "load_on", "safe_mode", "unsteady", "too_far_off", "not_kept")
 _EXPIRED, _CONFIG, _LOAD_ON = 1, 3, 4
 _CELL = "<8sBq"
 _CELL_SIZE = struct.calcsize("<8sBq")
@@ -50,7 +55,17 @@ def read(payload: "bytes | memoryview") -> "dict | None":
         return None
     if command["type"] == "configure" and (config is None or version is None):
         return None
+    reference = command.get("reference")
+    if not (reference is None or _is_reference(reference)) or (reference is None and command["type"] == "calibrate"):
+        return None
     return command
+
+
+def _is_reference(reference: "object") -> bool:
+    if not isinstance(reference, dict):
+        return False
+    named = [(reference[name], low, high) for name, low, high in _REFERENCES if reference.get(name) is not None]
+    return bool(named) and all(_whole(value, low, high) for value, low, high in named)
 
 
 def _whole(value: "object", low: int, high: int) -> bool:
@@ -64,7 +79,8 @@ class Commands:
         clock: `now_ms()` may be None; then nothing counts as expired.
         socket: does it. `relay` (whether it is closed), `refusal(closed)` (why it must not be closed or opened: a
             reason of the protocol, empty if it may), `switch(closed)`, `identify()`, `restart()` (after the answer was
-            sent; only with the load off) and `configure(config, version)`, which says whether it was taken.
+            sent; only with the load off), `configure(config, version)`, which says whether it was taken, and
+            `calibrate(reference)`, which says why it was not.
 
     Attributes:
         unkept: answers that the flash did not take.
@@ -96,6 +112,10 @@ class Commands:
             # Taking the same configuration twice does nothing, so it may act before it is remembered.
             taken = self._socket.configure(command["config"], command["version"])
             return self._settle(command, mark, 0 if taken else _CONFIG, relay, now_ms)
+        if kind == "calibrate":
+            # Agreeing with the same meter twice changes nothing, either.
+            reason = self._socket.calibrate(command["reference"])
+            return self._settle(command, mark, _REASONS.index(reason), relay, now_ms)
         wanted = relay
         if kind in ("switch", "toggle"):
             wanted = command["relay"] if kind == "switch" else not relay

@@ -17,6 +17,8 @@ NOMINAL_PPM = 1_000_000
 GAIN_MIN_PPM = 500_000
 GAIN_MAX_PPM = 2_000_000
 CALIBRATION_SLOT_SIZE = 32
+# Of a load to calibrate by, so far apart at most: what a pulse is to each of them, it is no more to their mean.
+STEADY_SAMPLES, STEADY_PERCENT = 20, 3
 
 # What no 16 A socket carries for long: it is kept out of readings and energy, but not from the protection.
 # Source: docs/protocol.md, "Data".
@@ -116,10 +118,33 @@ class Metering:
         self.newest = (voltage_mv, current_ma, power_mw)
         if is_possible(voltage_mv, current_ma, power_mw):
             self._energy.count(calibrated(energy_mw_ms, power_ppm))
-            self._last = self._last[-2:] + [self.newest]  # noqa: RUF005
+            self._last = self._last[1 - STEADY_SAMPLES :] + [self.newest]  # noqa: RUF005
         else:
             self.rejected += 1
         return True
+
+    def calibrate(self, reference: dict) -> str:
+        """Agree with what a trusted meter shows of the load of now (`power_mw`, `current_ma`, `voltage_mv`).
+
+        Return why not: `unsteady` (the last samples are not alike, or say nothing of it) or `too_far_off`; empty
+        if it does. Raises OSError if the flash does not keep it; then nothing has changed.
+        """
+        last, gains_ppm = self._last, list(self._calibration.gains_ppm)
+        for at, (name, index) in enumerate((("power_mw", 2), ("current_ma", 1), ("voltage_mv", 0))):
+            true = reference.get(name)
+            if true is None:
+                continue
+            values = [sample[index] or 0 for sample in last]
+            if len(values) < STEADY_SAMPLES or not 100 * max(values) <= (100 + STEADY_PERCENT) * min(values) > 0:
+                return "unsteady"
+            try:
+                gains_ppm[at] = gain_of(sum(values) * NOMINAL_PPM // gains_ppm[at], true * len(values))
+            except ValueError:
+                return "too_far_off"
+        self._calibration.save(gains_ppm[0], gains_ppm[1], gains_ppm[2])
+        # What was measured by the gains before is no sign of what flows now.
+        self._last = []
+        return ""
 
     def reading(self) -> "dict | None":
         """Return the reading of now, the middle one of the last three samples of each value; None before the first."""
@@ -133,7 +158,7 @@ class Metering:
         return reading
 
     def _middle(self, index: int) -> "int | None":
-        values = [value for value in [sample[index] for sample in self._last] if value is not None]
+        values = [value for value in [sample[index] for sample in self._last[-3:]] if value is not None]
         if len(values) == 3:
             return median(values[0], values[1], values[2])
         return values[-1] if values else None

@@ -69,7 +69,8 @@ class SmartSocket:
             # Its report may have been lost with the memory.
             tell({"event": "trip", "cause": NAMES[self._relay.tripped], "again": True})
         self.energy = EnergyCounter(record("energy"), now)
-        self._metering = Metering(new_meter(board["meter"], now), Calibration(record("calibration")), self.energy)
+        self._calibration = Calibration(record("calibration"))
+        self._metering = Metering(new_meter(board["meter"], now), self._calibration, self.energy)
         self._button_pin = hal.InputPin(board["button"]["pin"], board["button"]["active_low"])
         self._button, self._press, self._led = button.Button(now), button.NONE, _output(board["led"])
         self._sampled_at = self._identify_since = self._warned_at = self._kept_at = now
@@ -132,6 +133,21 @@ class SmartSocket:
     def configure(self, config: dict, version: int) -> bool:
         """Take a configuration; whether it holds now."""
         return self.configuration.take(config, version)
+
+    def calibrate(self, reference: dict) -> str:
+        """Let the meter agree with a trusted one; why it does not, as `Metering.calibrate`, or `not_kept`."""
+        if self.reading() is None:
+            return "unsteady"
+        try:
+            reason = self._metering.calibrate(reference)
+        except OSError as error:
+            self._note(error)
+            return "not_kept"
+        if not reason:
+            power_ppm, current_ppm, voltage_ppm = self._calibration.gains_ppm
+            gains = {"power_ppm": power_ppm, "current_ppm": current_ppm, "voltage_ppm": voltage_ppm}
+            self._tell(dict(gains, event="calibrated"))
+        return reason
 
     def _apply(self, members: dict) -> None:
         limits = dict(self._rating)

@@ -1,12 +1,13 @@
 // What may be changed about a socket: name, behaviour, shares, token, taking it out of use.
 import { ask, tell } from "./api.js";
-import { pause, untilEnded } from "./commands.js";
+import { command, pause, untilEnded } from "./commands.js";
 import { announce, attempt, byId, make, table } from "./dom.js";
 import { confirmByTyping, showSecrets } from "./dialogs.js";
 import { makeForm } from "./form.js";
 import { arrange, draw, dropSocket } from "./sockets.js";
 
 // [member, label, unit, units of the wire per unit shown]
+const REFERENCES = [["power_mw", "Power", "W", 1000], ["current_ma", "Current", "A", 1000], ["voltage_mv", "Voltage", "V", 1000]];
 const LIMITS = [
   ["interval_ms", "Interval of readings", "s", 1000],
   ["max_power_mw", "Switch off above", "W", 1000],
@@ -24,11 +25,11 @@ let current = { socket: null, changed: () => {} };
 
 export function openManage(socket, changed) {
   current = { socket, changed };
-  const parts = { "name-part": "describe", "config-part": "configure", "shares-part": "share", "token-part": "rotate_token", "end-part": "decommission" };
+  const parts = { "name-part": "describe", "config-part": "configure", "meter-part": "configure", "shares-part": "share", "token-part": "rotate_token", "end-part": "decommission" };
   for (const [id, deed] of Object.entries(parts)) byId(id).hidden = !socket.may.has(deed);
 }
 
-const OPENERS = { "name-part": openName, "config-part": openConfiguration, "shares-part": openShares, "token-part": openToken, "end-part": openEnd };
+const OPENERS = { "name-part": openName, "config-part": openConfiguration, "meter-part": openMeter, "shares-part": openShares, "token-part": openToken, "end-part": openEnd };
 for (const [id, open] of Object.entries(OPENERS)) {
   byId(id).addEventListener("toggle", () => {
     const { socket } = current;
@@ -87,9 +88,13 @@ async function confirm(socket, told, line) {
   }
 }
 
+function inWireUnits(members, values) {
+  const filled = members.filter(([name]) => values[name] !== "");
+  return Object.fromEntries(filled.map(([name, , , scale]) => [name, Math.round(Number(values[name]) * scale)]));
+}
+
 function toWire(values) {
-  const wire = {};
-  for (const [name, , , scale] of LIMITS) if (values[name] !== "") wire[name] = Math.round(Number(values[name]) * scale);
+  const wire = inWireUnits(LIMITS, values);
   if (values.power_on) wire.power_on = values.power_on;
   if (values.time_zone.trim()) wire.time_zone = values.time_zone.trim();
   return wire;
@@ -99,6 +104,23 @@ function versionLine({ version, reported_version: reported, confirmed }) {
   if (version === 0) return "Never configured: the socket runs on its own defaults.";
   const has = reported === null ? "has not said which it has" : `has version ${reported}`;
   return confirmed ? `Version ${version}, confirmed by the socket.` : `Version ${version} is on its way; the socket ${has}.`;
+}
+
+const WHY_NOT_CALIBRATED = {
+  unsteady: "the load is not steady, or too small",
+  too_far_off: "its meter is further off than one can be: is that the right load?",
+  not_kept: "its memory is out of order",
+};
+
+function openMeter(socket) {
+  const fields = REFERENCES.map(([name, label, unit]) => ({ name, label: `${label} (${unit})`, type: "number", step: "any", min: "0" }));
+  const line = make("p", { class: "note", role: "status" });
+  const send = async (values) => {
+    const told = (state, text, ended) => { line.textContent = WHY_NOT_CALIBRATED[ended?.reason] ? `Not done: ${WHY_NOT_CALIBRATED[ended.reason]}.` : `calibrate: ${text}`; };
+    await command(socket.id, { type: "calibrate", reference: inWireUnits(REFERENCES, values) }, told);
+  };
+  const hint = "Let a heater or kettle of some hundred watts run, and write what a meter that you trust shows of it; what is left empty stays as it is.";
+  return [make("p", { class: "hint", text: hint }), makeForm({ fields, submit: "Calibrate", send, kind: "grid", label: "Meter" }), line];
 }
 
 async function openShares(socket) {

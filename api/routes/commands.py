@@ -17,7 +17,15 @@ from api.inputs import CommandIdPath, IdempotencyKey
 from api.lifecycle_queries import CommandKey, command_rows, relay_change_rows
 from api.routes.parameters import CHANGE_PROBLEMS, READ_PROBLEMS, CursorQuery, DeviceIdPath
 from api.schemas import Page, json_answer, problem_responses
-from api.schemas_sockets import AcceptedCommand, Command, ConfigureCommand, NewCommand, SwitchCommand, WhySwitched
+from api.schemas_sockets import (
+    AcceptedCommand,
+    CalibrateCommand,
+    Command,
+    ConfigureCommand,
+    NewCommand,
+    SwitchCommand,
+    WhySwitched,
+)
 from api.services import API_PREFIX, JsonBytes, Services
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.commands import Order, State
@@ -118,7 +126,11 @@ def command_routes(services: Services) -> APIRouter:
             return deciding.sockets.request_configuration(
                 device_id, new.config.to_domain(), cause, expires_in=expires_in, idempotency_key=key
             )
-        order = Order(new.type, relay=new.relay if isinstance(new, SwitchCommand) else None)
+        order = Order(
+            new.type,
+            relay=new.relay if isinstance(new, SwitchCommand) else None,
+            reference=new.reference.to_domain() if isinstance(new, CalibrateCommand) else None,
+        )
         return deciding.sockets.request(device_id, order, cause, expires_in=expires_in, idempotency_key=key)
 
     async def _named(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 import msgspec
+from msgspec import Meta
 
 from domain.errors import RuleBroken
 from domain.lifecycle.cause import Cause
 from domain.lifecycle.devices import DeviceConfiguration
 from domain.lifecycle.entity import Entity, FirstEvent, LifecycleEvent, id_of
+from domain.wire import MAX_CURRENT_MA, MAX_POWER_MW, MAX_VOLTAGE_MV
 
-CommandType = Literal["switch", "toggle", "restart", "identify", "configure"]
+CommandType = Literal["switch", "toggle", "restart", "identify", "configure", "calibrate"]
 Why = Literal["user", "schedule", "automation", "protection", "configuration"]
 State = Literal["requested", "dispatched", "acknowledged", "rejected", "expired", "failed"]
 
@@ -25,6 +27,18 @@ COMES_BACK_WITHIN_S = 60.0
 TERMINAL: frozenset[State] = frozenset({"acknowledged", "rejected", "expired", "failed"})
 
 
+class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a trusted meter shows of the load that runs now: at least one value, none too small to tell a gain by."""
+
+    power_mw: Annotated[int, Meta(ge=10_000, le=MAX_POWER_MW)] | None = None
+    current_ma: Annotated[int, Meta(ge=100, le=MAX_CURRENT_MA)] | None = None
+    voltage_mv: Annotated[int, Meta(ge=80_000, le=MAX_VOLTAGE_MV)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.power_mw is None and self.current_ma is None and self.voltage_mv is None:
+            raise ValueError("a reference needs at least one of `power_mw`, `current_ma` and `voltage_mv`")
+
+
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the socket shall do."""
 
@@ -33,6 +47,8 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """For `switch`: true = on."""
     config: DeviceConfiguration | None = None
     config_version: int | None = None
+    reference: Reference | None = None
+    """For `calibrate`."""
 
 
 def supersedes(later: CommandType, earlier: CommandType) -> bool:
@@ -141,6 +157,8 @@ class Command(Entity):
             raise RuleBroken("incomplete-order", "`relay` belongs to `switch`, and to no other type")
         if (order.type == "configure") != (order.config is not None and order.config_version is not None):
             raise RuleBroken("incomplete-order", "`config` belongs to `configure`, and to no other type")
+        if (order.type == "calibrate") != (order.reference is not None):
+            raise RuleBroken("incomplete-order", "`reference` belongs to `calibrate`, and to no other type")
         fields = {"device_id": device_id, "order": order, "why": why, "expires_at": expires_at}
         return cls.begin(cls.Requested, cause, command_id or uuid4(), **fields)
 

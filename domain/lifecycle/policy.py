@@ -165,7 +165,7 @@ def permits(principal: Principal, action: Action, grants: frozenset[Grant]) -> b
 
 def action_of(command: CommandType) -> Action:
     """What asking for such a command is."""
-    return "device.configure" if command == "configure" else "device.switch"
+    return "device.configure" if command in ("configure", "calibrate") else "device.switch"
 
 
 def deeds_on_device(access: Access, principal: Principal, device_id: str) -> list[str]:

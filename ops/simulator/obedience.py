@@ -77,6 +77,9 @@ class Obedience:
                 self.relay = bool(command.relay)
             case "toggle":
                 self.relay = not self.relay
+            case "calibrate":
+                # A simulated meter has no tolerance that another one could tell.
+                return CommandReport(command.id, "rejected", reason="too_far_off", at=now_ms)
             case "configure" if command.config is not None and command.version is not None:
                 self.config, self.config_version = command.config, command.version
         self._act(command)

@@ -24,6 +24,7 @@ def _nothing_hangs_on_the_board() -> None:
     import hal
 
     hal.board.mains = None
+    hal.board.timers.clear()
 
 
 @pytest.fixture(scope="module")

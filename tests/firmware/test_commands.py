@@ -80,6 +80,15 @@ def test_a_configuration_that_cannot_work_leaves_the_one_before(worker: Worker) 
     assert (config, version) == ({"interval_ms": 5000}, 2)
 
 
+def test_a_calibration_is_done_once_and_says_why_it_was_not(worker: Worker) -> None:
+    good = command("a", "calibrate", reference={"power_mw": 1_980_000})
+    far = command("b", "calibrate", reference={"power_mw": 4_000_000})
+    answers, deeds, _, _ = played(worker, (good, NOW_MS, False), (good, NOW_MS, True), (far, NOW_MS, False))
+    assert [answers[0]["result"], answers[1]] == ["done", answers[0]]
+    assert (answers[2]["result"], answers[2]["reason"]) == ("rejected", "too_far_off")
+    assert [[deed[0] for deed in step] for step in deeds] == [["calibrate"], [], ["calibrate"]]
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

@@ -8,7 +8,7 @@ import flash_layout
 import pytest
 from flash import PowerCut
 
-from tests.firmware.bench import SocketBench
+from tests.firmware.bench import DRIVERS, SocketBench
 
 
 @pytest.mark.parametrize(
@@ -206,3 +206,64 @@ def test_a_power_cut_at_every_write_leaves_a_socket_that_starts(torn: int) -> No
         bench.socket.switch(False)
         bench.socket.switch(True)
         assert bench.socket.relay
+
+
+REFERENCE = {"power_mw": 2_060_000, "current_ma": 8_522, "voltage_mv": 232_300}
+KETTLE = [(600_000, 2_000_000, 1000)]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_calibrated_meter_agrees_with_the_trusted_one_from_then_on_and_after_a_power_cut(driver: str) -> None:
+    bench = SocketBench(driver, KETTLE)
+    bench.socket.switch(True)
+    bench.run(15_000)
+    counted = bench.socket.energy.energy_mwh
+    assert bench.socket.calibrate(REFERENCE) == ""
+    assert bench.socket.energy.energy_mwh == counted
+    [told] = bench.events("calibrated")
+    assert (told["power_ppm"], told["current_ppm"], told["voltage_ppm"]) == pytest.approx(
+        (1_030_000, 980_000, 1_010_000), rel=0.01
+    )
+    for _ in range(2):
+        bench.run(6_000)
+        reading = bench.socket.reading()
+        assert {name: reading[name] for name in REFERENCE} == pytest.approx(REFERENCE, rel=0.005)
+        bench.power_cycle()
+        bench.socket.switch(True)
+    before = bench.socket.energy.energy_mwh
+    bench.run(60_000)
+    assert bench.socket.energy.energy_mwh - before == pytest.approx(2_060_000 / 60, rel=0.02)
+
+
+def test_calibrating_by_one_value_leaves_the_gains_of_the_others() -> None:
+    bench = SocketBench(load=KETTLE)
+    bench.socket.switch(True)
+    bench.run(10_000)
+    assert bench.socket.calibrate({"voltage_mv": 232_300}) == ""
+    [told] = bench.events("calibrated")
+    assert (told["power_ppm"], told["current_ppm"]) == (1_000_000, 1_000_000)
+    assert told["voltage_ppm"] == pytest.approx(1_010_000, rel=0.001)
+
+
+def test_a_meter_is_not_calibrated_by_what_says_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = SocketBench(load=[(1_000, 2_000_000, 1000), (1_000, 1_900_000, 1000)])
+    assert bench.socket.calibrate(REFERENCE) == "unsteady", "nothing was measured yet"
+    bench.run(5_000)
+    assert bench.socket.calibrate({"power_mw": 2_060_000}) == "unsteady", "no load"
+    bench.socket.switch(True)
+    bench.run(5_000)
+    assert bench.socket.calibrate({"power_mw": 2_060_000}) == "unsteady"
+    bench.plug_in(KETTLE)
+    bench.run(15_000)
+    assert bench.socket.calibrate({"power_mw": 4_010_000}) == "too_far_off"
+    assert bench.socket.calibrate({"power_mw": 2_060_000, "current_ma": 4_000}) == "too_far_off"
+
+    def refuses(*_: Any) -> None:
+        raise OSError(5)
+
+    with monkeypatch.context() as worn_out:
+        worn_out.setattr("flash.Flash.write", refuses)
+        assert bench.socket.calibrate(REFERENCE) == "not_kept"
+    bench.run(5_000)
+    assert bench.socket.reading()["power_mw"] == pytest.approx(2_000_000, rel=0.005)
+    assert not bench.events("calibrated")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from domain.command_wire import MEMBERS_OF, WireCommand, decode_command, encode_command
 from domain.errors import PayloadRejected
+from domain.lifecycle.commands import Reference
 from domain.lifecycle.devices import DeviceConfiguration
 from domain.wire import MAX_AT_MS, MAX_CURRENT_MA, MAX_POWER_MW, MAX_VOLTAGE_MV
 
@@ -33,12 +34,18 @@ MEMBERS: dict[str, st.SearchStrategy[Any]] = {
     "relay": st.booleans(),
     "config": CONFIGURATIONS,
     "version": st.integers(1, 2**53),
+    "reference": st.builds(
+        Reference,
+        power_mw=_maybe(10_000, MAX_POWER_MW),
+        current_ma=_maybe(100, MAX_CURRENT_MA),
+        voltage_mv=st.integers(80_000, MAX_VOLTAGE_MV),
+    ),
 }
 
 
 @st.composite
 def commands(draw: st.DrawFn) -> WireCommand:
-    kind: Any = draw(st.sampled_from(["switch", "toggle", "restart", "identify", "configure"]))
+    kind: Any = draw(st.sampled_from(["switch", "toggle", "restart", "identify", "configure", "calibrate"]))
     members = {name: draw(MEMBERS[name]) for name in MEMBERS_OF.get(kind, ())}
     command_id = draw(st.text(min_size=1, max_size=64).filter(lambda text: text.isprintable()))
     return WireCommand(id=command_id, type=kind, expires_at=draw(st.integers(0, MAX_AT_MS)), **members)

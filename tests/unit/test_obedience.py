@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from domain.command_wire import WireCommand, encode_command
+from domain.lifecycle.commands import Reference
 from domain.lifecycle.devices import DeviceConfiguration
 from domain.wire import CommandReport, decode_status
 from ops.simulator.metering import MeteredSocket
@@ -78,6 +79,12 @@ def test_a_configuration_is_taken_with_its_version() -> None:
     config = DeviceConfiguration(interval_ms=2000)
     assert bench.send("a", "configure", config=config, version=3).result == "done"
     assert (bench.obedience.config, bench.obedience.config_version) == (config, 3)
+
+
+def test_a_simulated_meter_cannot_be_calibrated() -> None:
+    bench = _Bench()
+    answer = bench.send("a", "calibrate", reference=Reference(power_mw=1_980_000))
+    assert (answer.result, answer.reason, bench.acted) == ("rejected", "too_far_off", [])
 
 
 def test_an_open_relay_draws_nothing_and_the_counter_stands_still() -> None:

@@ -185,7 +185,14 @@ def test_a_decommissioned_device_takes_no_command(parts: Parts, home: str) -> No
 
 
 @pytest.mark.parametrize(
-    "order", [Order("switch"), Order("toggle", relay=True), Order("configure"), Order("restart", relay=False)]
+    "order",
+    [
+        Order("switch"),
+        Order("toggle", relay=True),
+        Order("configure"),
+        Order("calibrate"),
+        Order("restart", relay=False),
+    ],
 )
 def test_an_order_that_is_not_complete_is_refused(parts: Parts, home: str, order: Order) -> None:
     register(parts, home)

@@ -128,7 +128,7 @@ async def test_a_viewer_is_offered_nothing_and_what_is_forced_is_refused(screen:
     assert await screen.run(f"return document.querySelector('{KETTLE} .switch').hidden")
     await screen.click(f"{KETTLE} .socket")
     hidden = "document.getElementById(arguments[0]).hidden"
-    for part in ("controls", "name-part", "config-part", "shares-part", "token-part", "end-part"):
+    for part in ("controls", "name-part", "config-part", "meter-part", "shares-part", "token-part", "end-part"):
         assert await screen.run(f"return {hidden}", part), part
     await screen.run(f"document.querySelector('{KETTLE} .switch').hidden = false")
     await screen.click(f"{KETTLE} .switch")

@@ -116,6 +116,9 @@ VARIANTS: Mapping[str, Route] = {
     f"{_COMMANDS} #restart": Route("device.switch", "device", {"type": "restart"}),
     f"{_COMMANDS} #identify": Route("device.switch", "device", {"type": "identify"}),
     f"{_COMMANDS} #configure": Route("device.configure", "device", {"type": "configure", "config": {}}),
+    f"{_COMMANDS} #calibrate": Route(
+        "device.configure", "device", {"type": "calibrate", "reference": {"power_mw": 1_980_000}}
+    ),
     "DELETE /api/v1/tenants/{tenant_id}/members/{own_id} #leave": Route("tenant.leave", "left tenant"),
 }
 """A route again, where what it asks the policy depends on what is sent."""

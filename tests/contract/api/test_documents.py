@@ -15,6 +15,7 @@ from api.json_schemas import asyncapi_schemas, event_schemas
 from domain import events, wire
 from domain.clock import to_instant
 from domain.command_wire import WireCommand
+from domain.lifecycle.commands import Reference
 from domain.lifecycle.devices import DeviceConfiguration
 from domain.lifecycle.mapping import LIFECYCLE_EVENTS
 from tests.contract.api.stranded import stranded_app
@@ -35,6 +36,7 @@ PAYLOADS: list[Any] = [
     wire.CommandReport("an-id", "done", True, None, 1_764_000_000_123),
     wire.Receipt("9f3a61c2", [(17, 20), (22, 22)]),
     WireCommand(id="an-id", type="configure", config=DeviceConfiguration(power_on="last"), version=1, expires_at=1),
+    WireCommand(id="an-id", type="calibrate", reference=Reference(voltage_mv=230_000), expires_at=1),
 ]
 
 

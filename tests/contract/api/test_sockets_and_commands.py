@@ -20,6 +20,7 @@ from tests.contract.api.members import bearer
 from tests.servers import World
 
 ON = {"type": "switch", "relay": True}
+CALIBRATE = {"type": "calibrate"}
 
 
 @pytest.fixture
@@ -214,6 +215,7 @@ async def test_the_same_key_is_the_same_command_and_with_another_body_a_conflict
         (ON, {"type": "switch", "relay": False}),
         (ON | {"expires_in_s": 60}, ON),
         ({"type": "configure", "config": {"interval_ms": 2000}}, {"type": "configure", "config": {}}),
+        (CALIBRATE | {"reference": {"voltage_mv": 230_000}}, CALIBRATE | {"reference": {"power_mw": 230_000}}),
     ):
         headers = {"Idempotency-Key": f"key-{body['type']}-{body.get('expires_in_s')}"}
         first = await ask(api, "POST", "devices/kettle/commands", 202, json=body, headers=headers)
@@ -233,6 +235,9 @@ async def test_the_same_key_is_the_same_command_and_with_another_body_a_conflict
         {"type": "switch", "relay": 1},
         {"type": "toggle", "relay": True},
         {"type": "configure"},
+        {"type": "calibrate"},
+        {"type": "calibrate", "reference": {}},
+        {"type": "calibrate", "reference": {"power_mw": 9_999}},
         {"type": "toggle", "expires_in_s": 0},
         {"type": "toggle", "expires_in_s": 86_401},
         {"type": "toggle", "actor": "user:somebody-else"},

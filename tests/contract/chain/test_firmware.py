@@ -70,6 +70,19 @@ async def test_five_firmwares_are_live_and_do_what_they_are_told(
         assert await eventually(is_off)
         refused = await commanded(olga, second, type="restart")
         assert (refused["state"], refused["reason"]) == ("rejected", "load_on")
+
+        async def is_calibrated() -> bool:
+            document = await commanded(olga, second, type="calibrate", reference={"voltage_mv": 240_000})
+            assert (document["state"], document["reason"]) in (("acknowledged", None), ("rejected", "unsteady"))
+            return bool(document["state"] == "acknowledged")
+
+        assert await eventually(is_calibrated, within_s=30), said(folders)
+
+        async def measures_so() -> bool:
+            document = await ask(olga, "GET", f"devices/{second}/latest", 200)
+            return bool(document["voltage_v"] == pytest.approx(240, rel=0.01))
+
+        assert await eventually(measures_so)
         restarted = await commanded(olga, first, type="restart")
         assert restarted["state"] == "acknowledged"
 

@@ -71,6 +71,9 @@ async def test_a_switch_on_the_page_reaches_the_socket_and_the_history_tells_who
     await screen.click("#config-part summary")
     await screen.fill("Configuration", interval_ms="2")
     await screen.until("document.querySelector('#config-part .note').textContent === arguments[0]", CONFIRMED)
+    await screen.click("#meter-part summary")
+    await screen.fill("Meter", power_mw="1980")
+    await screen.until("document.querySelector('#meter-part .note').textContent.includes('further off')")
     await screen.click("nav a[href='#audit']")
     await screen.fill("Filter", device=desk.device.device_id)
     for deed in ("command-requested", "device-described", "device-configured"):

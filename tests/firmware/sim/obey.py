@@ -38,6 +38,10 @@ class _Socket:
     def restart(self) -> None:
         self.deeds.append(["restart"])
 
+    def calibrate(self, reference: dict) -> str:
+        self.deeds.append(["calibrate", reference])
+        return "" if reference.get("power_mw", 0) < 4_000_000 else "too_far_off"
+
     def configure(self, config: dict, version: int) -> bool:
         return self.configuration.take(config, version)
 
