@@ -25,7 +25,7 @@ from records import Record  # noqa: E402
 
 COUNT = DAYS * DAY_MS // INTERVAL_MS
 seen = bytearray((COUNT + 7) // 8)
-told = {"connections": 0, "doubled": 0, "misdated": 0, "wraps": 0, "heap": []}
+told = {"connections": 0, "doubled": 0, "misdated": 0, "wraps": 0, "heap": [], "closed": []}
 
 
 async def ask_ntp(server: "tuple[str, int]") -> "int | None":
@@ -43,7 +43,7 @@ class Link:
     sent = 0
 
     def __init__(self, will: "object", on_message: "object") -> None:
-        self._on_message = on_message
+        self._on_message, self._closed, self._why = on_message, asyncio.Event(), "lost"
 
     async def open(self) -> None:
         """Stand, except in the fifth hour of each day."""
@@ -69,12 +69,19 @@ class Link:
             self._on_message("devices/d/receipts", memoryview(json.dumps(receipt).encode()))
 
     async def ended(self) -> str:
-        """Stand for 7 hours."""
-        await asyncio.sleep(7 * 3600)
-        return "lost"
+        """Stand for 7 hours, unless it is closed."""
+        try:
+            await asyncio.wait_for(self._closed.wait(), 7 * 3600)
+            told["closed"].append(self._why)
+        except asyncio.TimeoutError:  # noqa: UP041
+            pass
+        return self._why
 
     def close(self, why: str = "closed") -> None:
-        """Nothing is held."""
+        """End."""
+        if not self._closed.is_set():
+            self._why = why
+            self._closed.set()
 
 
 def take(reading: dict) -> None:
