@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from access import Access
+    from set_up import SetUp
     from set_up_ble import BleSetUp
     from slots import Started
     from uplink import Uplink
@@ -231,19 +232,22 @@ class Application:
             open_slots().settle()
         hal.restart()
 
-    def _set_up_by(self) -> tuple:
+    def _new_set_up(self, tell: "Callable[[int, bytes], None]", over_ble: bool) -> "SetUp":
+        from set_up import SetUp
+
         info = [b"WattAway", release.VERSION.encode(), b"ESP32", self._board["name"].encode()]
-        return self._access, self._wifi, info, self.socket.identify, lambda: self.socket.relay
+        show = self.socket.identify
+        return SetUp(self._access, self._wifi, info, show, tell, lambda: self.socket.relay, over_ble)
 
     async def _listen_to_cable(self) -> None:
         from set_up_serial import SerialSetUp
 
-        await SerialSetUp(*self._set_up_by()).run()
+        await SerialSetUp(self._new_set_up).run()
 
     async def _be_set_up(self) -> None:
         from set_up_ble import BleSetUp
 
-        self._phone = BleSetUp(*self._set_up_by())
+        self._phone = BleSetUp(self._new_set_up)
         self.socket.on_press = self._phone.authorize
         await keep_running(self._phone.run)
         # Whoever set it up stands in front of it.

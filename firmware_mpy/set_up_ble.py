@@ -26,14 +26,12 @@ from improv import (
     checksum,
     unpack_ble,
 )
-from set_up import SetUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from access import Access
-    from hal import Wifi
+    from set_up import SetUp
 
 _CAPABILITIES = CAN_IDENTIFY | CAN_TELL_INFO | CAN_SCAN
 SERVER_WITHIN_MS = 30_000
@@ -55,21 +53,14 @@ _STATE, _RESULT, _CAPABILITY = 0, 3, 4
 class BleSetUp:
     """
     Args:
-        access, wifi, info, identify, is_load_on: as of `SetUp`.
+        new_set_up: called with `tell` and `over_ble`; the `SetUp`.
     """
 
-    def __init__(
-        self,
-        access: "Access",
-        wifi: "Wifi",
-        info: list,
-        identify: "Callable[[], None]",
-        is_load_on: "Callable[[], bool]",
-    ) -> None:
+    def __init__(self, new_set_up: "Callable[..., SetUp]") -> None:
         self._waiting: list[bytes] = []
         self._parts = CommandParts()
         self._server = hal.GattServer(SERVICE_UUID, _CHARACTERISTICS, self._take, self._parts.forget)
-        self._set_up = SetUp(access, wifi, info, identify, self._tell, is_load_on, True)
+        self._set_up = new_set_up(self._tell, True)
         self._server.set(_CAPABILITY, bytes([_CAPABILITIES]))
         self._server.set(1, bytes([NO_ERROR]))
         self._tell(_STATE + 1, bytes([AUTHORIZATION_REQUIRED]))

@@ -4,14 +4,12 @@ import asyncio
 
 import hal
 from improv import COMMAND_PACKET, INVALID_RPC, BadFrame, SerialPackets, pack_serial, unpack_rpc
-from set_up import SetUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from access import Access
-    from hal import Wifi
+    from set_up import SetUp
 
 _POLL_S = 0.05
 
@@ -19,20 +17,13 @@ _POLL_S = 0.05
 class SerialSetUp:
     """
     Args:
-        access, wifi, info, identify, is_load_on: as of `SetUp`.
+        new_set_up: called with `tell` and `over_ble`; the `SetUp`.
     """
 
-    def __init__(
-        self,
-        access: "Access",
-        wifi: "Wifi",
-        info: list,
-        identify: "Callable[[], None]",
-        is_load_on: "Callable[[], bool]",
-    ) -> None:
+    def __init__(self, new_set_up: "Callable[..., SetUp]") -> None:
         self._console = hal.Console()
         self._packets = SerialPackets()
-        self._set_up = SetUp(access, wifi, info, identify, self._tell, is_load_on, False)
+        self._set_up = new_set_up(self._tell, False)
 
     async def run(self) -> None:
         """Obey, for ever."""

@@ -10,6 +10,7 @@ import sys
 import hal
 from access import Access
 from flash_layout import record
+from set_up import SetUp
 from set_up_serial import SerialSetUp
 
 hal.board.flash_dir = sys.argv[1]
@@ -24,4 +25,9 @@ def is_load_on() -> bool:
     return "load_is_on" in os.listdir(sys.argv[1])
 
 
-asyncio.run(SerialSetUp(access, hal.Wifi(), info, lambda: None, is_load_on).run())
+def new_set_up(tell: "object", over_ble: bool) -> SetUp:
+    """Return the set-up of this socket."""
+    return SetUp(access, hal.Wifi(), info, lambda: None, tell, is_load_on, over_ble)
+
+
+asyncio.run(SerialSetUp(new_set_up).run())

@@ -12,8 +12,10 @@ import improv
 import virtual_time
 from access import Access
 from flash_layout import record
+from set_up import SetUp
 from set_up_ble import BleSetUp
 
+INFO = [b"WattAway", b"1.0.0", b"ESP32", b"kettle"]
 TOKEN = b"0123456789abcdef" * 4
 SERVER = [b"mqtts://example.org", b"kettle", TOKEN, b"https://example.org"]
 STATES = {1: "authorization required", 2: "authorized", 3: "provisioning", 4: "provisioned"}
@@ -47,6 +49,11 @@ class Phone:
         return ["result", command, [string.decode() for string in improv.unpack_strings(data)]]
 
 
+def new_ble(access: Access, identify: "object") -> BleSetUp:
+    """Return the set-up over BLE of a socket whose load is off."""
+    return BleSetUp(lambda tell, over_ble: SetUp(access, hal.Wifi(), INFO, identify, tell, lambda: False, over_ble))
+
+
 async def bring(phone: Phone, certificate: bytes) -> None:
     """Send it in parts of 250 bytes."""
     for at in range(0, len(certificate), 250):
@@ -58,8 +65,7 @@ async def _story() -> None:
     hal.board.flash_dir = sys.argv[1]
     hal.board.networks = [(b"Home", "pass", -70, "WPA2"), (b"Cafe", "", -50, "NO")]
     access, identified = Access(record("access")), []
-    info = [b"WattAway", b"1.0.0", b"ESP32", b"kettle"]
-    set_up = BleSetUp(access, hal.Wifi(), info, lambda: identified.append(1), lambda: False)
+    set_up = new_ble(access, lambda: identified.append(1))
     phone, running = Phone(), asyncio.create_task(set_up.run())
 
     async def say(what: str) -> None:
@@ -107,7 +113,7 @@ async def _story() -> None:
     await say("wifi")
     await running
     print(json.dumps(["kept", Access(record("access")).members]))
-    set_up = BleSetUp(access, hal.Wifi(), info, lambda: None, lambda: False)
+    set_up = new_ble(access, lambda: None)
     phone, running = Phone(), asyncio.create_task(set_up.run())
     set_up.authorize()
     phone.send(improv.SEND_WIFI, improv.pack_strings([b"Home", b"pass"]))
