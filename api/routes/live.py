@@ -12,7 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from api.asking import AskerIdentity, Identity, check_own_page, current_identity
 from api.live import MAX_CLIENTS_EACH, LiveEvent, LiveFeed
-from api.live_viewer import NOTHING_LEFT, SIGNED_OUT, LiveViewer
+from api.live_viewer import NOTHING_LEFT, SIGNED_OUT, TRY_LATER, LiveViewer
 from api.problems import RETRY_AFTER_S, Forbidden, TooMany, Unauthenticated, problem, unavailable
 from api.routes.devices import parse_device_ids
 from api.schemas import problem_responses
@@ -25,6 +25,7 @@ _GOING_AWAY = 1001
 _REASONS = {
     None: "the server is stopping",
     SIGNED_OUT: "your session or token has ended",
+    TRY_LATER: "nobody knows at the moment what you may see",
     NOTHING_LEFT: "you may see none of these devices any more",
 }
 _SSE_EXAMPLE = (

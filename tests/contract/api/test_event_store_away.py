@@ -95,7 +95,9 @@ async def test_without_the_event_store_a_right_holds_for_a_few_seconds_and_no_lo
             async with asyncio.timeout(5):
                 while True:
                     await viewer.recv()
-        assert closed.value.rcvd is not None and closed.value.rcvd.code == TRY_LATER
+        goodbye = closed.value.rcvd
+        assert goodbye is not None
+        assert (goodbye.code, goodbye.reason) == (TRY_LATER, "nobody knows at the moment what you may see")
         readiness = await program.get("/readyz")
         states = {one["name"]: one["ok"] for one in readiness.json()["dependencies"]}
         assert (readiness.status_code, states["event store"]) == (503, False)
