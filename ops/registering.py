@@ -16,7 +16,7 @@ from pathlib import Path
 from eventsourcing.persistence import RecordConflictError
 
 from domain.device_ids import parse_device_id
-from domain.errors import RuleBroken, SettingInvalid
+from domain.errors import Missing, RuleBroken, SettingInvalid
 from domain.lifecycle.cause import Cause, system_cause
 from domain.lifecycle.devices import Device
 from domain.lifecycle.entity import id_of
@@ -112,7 +112,7 @@ class Registration:
             new = [NewDevice(device_id, device_id, token=kept[device_id]) for device_id in some]
             try:
                 self._application.sockets.register(tenant_id, new, self._cause())
-            except (RuleBroken, RecordConflictError) as error:
+            except (Missing, RuleBroken, RecordConflictError) as error:
                 raise SettingInvalid(f"sockets cannot be registered: {error}") from error
             self._known.update({device_id: token_sha256(kept[device_id]) for device_id in some})
 

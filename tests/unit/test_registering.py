@@ -7,12 +7,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from domain.errors import InvalidDeviceId, SettingInvalid
 from domain.lifecycle.cause import system_cause
 from domain.lifecycle.devices import Device, device_aggregate_id
+from domain.lifecycle.tenants import Tenant
 from domain.lifecycle.tokens import TOKEN_LENGTH
 from ops.application import open_application
 from ops.registering import TOKENS_FILE, demo_tenant_id, registration
@@ -47,6 +49,20 @@ def test_the_first_start_registers_and_later_ones_go_on_with_the_same_tokens(set
         device = application.lifecycle.load(Device, device_aggregate_id("one"))
     assert device.tenant_id == demo_tenant_id()
     assert device.version == 1
+
+
+def test_a_dissolved_tenant_gets_no_sockets_and_the_reason_is_said(settings: Settings) -> None:
+    register(settings, "one")
+    cause = system_cause("test", datetime.now(UTC))
+
+    def dissolve(tenant: Tenant) -> None:
+        tenant.add_member("somebody", "owner", cause)
+        tenant.dissolve("somebody", cause)
+
+    with open_application(settings) as application:
+        application.lifecycle.change(Tenant, UUID(demo_tenant_id()), dissolve)
+    with pytest.raises(SettingInvalid, match=r"cannot be registered: .*tenant"):
+        register(settings, "two")
 
 
 def test_a_rotated_an_unknown_and_a_decommissioned_one_are_named_with_the_reason(settings: Settings) -> None:
