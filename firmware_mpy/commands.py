@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 REMEMBERED = 64
 _TYPES = ("switch", "toggle", "restart", "identify", "configure", "calibrate")
-_REFERENCES = (
-    ("power_mw", 10_000, 8_000_000),
-    ("current_ma", 100, 20_000),
-    ("voltage_mv", 80_000, 400_000),
-)
 _AT_MAX_MS = 4_102_444_800_000
 _VERSION_MAX = 1 << 53
 # What an answer can be; the index is what the memory keeps.
@@ -55,17 +50,11 @@ def read(payload: "bytes | memoryview") -> "dict | None":
         return None
     if command["type"] == "configure" and (config is None or version is None):
         return None
-    reference = command.get("reference")
-    if not (reference is None or _is_reference(reference)) or (reference is None and command["type"] == "calibrate"):
-        return None
+    if command["type"] == "calibrate" or command.get("reference") is not None:
+        from calibrating import is_readable
+
+        return command if is_readable(command.get("reference")) else None
     return command
-
-
-def _is_reference(reference: "object") -> bool:
-    if not isinstance(reference, dict):
-        return False
-    named = [(reference[name], low, high) for name, low, high in _REFERENCES if reference.get(name) is not None]
-    return bool(named) and all(_whole(value, low, high) for value, low, high in named)
 
 
 def _whole(value: "object", low: int, high: int) -> bool:

@@ -17,8 +17,8 @@ NOMINAL_PPM = 1_000_000
 GAIN_MIN_PPM = 500_000
 GAIN_MAX_PPM = 2_000_000
 CALIBRATION_SLOT_SIZE = 32
-# Of a load to calibrate by, so far apart at most: what a pulse is to each of them, it is no more to their mean.
-STEADY_SAMPLES, STEADY_PERCENT = 20, 3
+SAMPLES_KEPT = 20
+"""A reading needs three of them; what a meter is calibrated by, all."""
 
 # What no 16 A socket carries for long: it is kept out of readings and energy, but not from the protection.
 # Source: docs/protocol.md, "Data".
@@ -30,18 +30,6 @@ POWER_MAX_MW = 8_000_000
 def calibrated(value: int, gain_ppm: int) -> int:
     """Return `value` times `gain_ppm` millionths, rounded."""
     return (value * gain_ppm + 500_000) // 1_000_000
-
-
-def gain_of(measured: int, true: int) -> int:
-    """Return the gain that makes `true` of `measured`, in ppm.
-
-    Raises:
-        ValueError: further off than parts can be; the wrong load was named, or the wrong board.
-    """
-    gain_ppm = true * 1_000_000 // measured if measured > 0 else 0
-    if not GAIN_MIN_PPM <= gain_ppm <= GAIN_MAX_PPM:
-        raise ValueError("gain out of range")
-    return gain_ppm
 
 
 def is_possible(voltage_mv: "int | None", current_ma: "int | None", power_mw: int) -> bool:
@@ -92,6 +80,7 @@ class Metering:
     Attributes:
         newest: (voltage_mv, current_ma, power_mw), calibrated, of the last sample whatever it says; None before the
             first. An overload beyond every limit is for the protection to see.
+        samples: the last ones that were possible, oldest first, as `newest`.
         rejected: samples that are kept out of readings and energy.
     """
 
@@ -101,7 +90,7 @@ class Metering:
         self._meter = meter
         self._calibration = calibration
         self._energy = energy
-        self._last: list[tuple[int | None, int | None, int]] = []
+        self.samples: list[tuple[int | None, int | None, int]] = []
         self.newest: tuple[int | None, int | None, int] | None = None
         self.rejected = 0
 
@@ -118,37 +107,20 @@ class Metering:
         self.newest = (voltage_mv, current_ma, power_mw)
         if is_possible(voltage_mv, current_ma, power_mw):
             self._energy.count(calibrated(energy_mw_ms, power_ppm))
-            self._last = self._last[1 - STEADY_SAMPLES :] + [self.newest]  # noqa: RUF005
+            self.samples = self.samples[1 - SAMPLES_KEPT :] + [self.newest]  # noqa: RUF005
         else:
             self.rejected += 1
         return True
 
-    def calibrate(self, reference: dict) -> str:
-        """Agree with what a trusted meter shows of the load of now (`power_mw`, `current_ma`, `voltage_mv`).
-
-        Return why not: `unsteady` (the last samples are not alike, or say nothing of it) or `too_far_off`; empty
-        if it does. Raises OSError if the flash does not keep it; then nothing has changed.
-        """
-        last, gains_ppm = self._last, list(self._calibration.gains_ppm)
-        for at, (name, index) in enumerate((("power_mw", 2), ("current_ma", 1), ("voltage_mv", 0))):
-            true = reference.get(name)
-            if true is None:
-                continue
-            values = [sample[index] or 0 for sample in last]
-            if len(values) < STEADY_SAMPLES or not 100 * max(values) <= (100 + STEADY_PERCENT) * min(values) > 0:
-                return "unsteady"
-            try:
-                gains_ppm[at] = gain_of(sum(values) * NOMINAL_PPM // gains_ppm[at], true * len(values))
-            except ValueError:
-                return "too_far_off"
-        self._calibration.save(gains_ppm[0], gains_ppm[1], gains_ppm[2])
+    def take_gains(self, power_ppm: int, current_ppm: int, voltage_ppm: int) -> None:
+        """Measure by these gains from now on. Raises what `Calibration.save` does; then nothing has changed."""
+        self._calibration.save(power_ppm, current_ppm, voltage_ppm)
         # What was measured by the gains before is no sign of what flows now.
-        self._last = []
-        return ""
+        self.samples = []
 
     def reading(self) -> "dict | None":
         """Return the reading of now, the middle one of the last three samples of each value; None before the first."""
-        if not self._last:
+        if not self.samples:
             return None
         reading = {"power_mw": self._middle(2), "energy_mwh": self._energy.energy_mwh}
         for name, index in (("voltage_mv", 0), ("current_ma", 1)):
@@ -158,7 +130,7 @@ class Metering:
         return reading
 
     def _middle(self, index: int) -> "int | None":
-        values = [value for value in [sample[index] for sample in self._last[-3:]] if value is not None]
+        values = [value for value in [sample[index] for sample in self.samples[-3:]] if value is not None]
         if len(values) == 3:
             return median(values[0], values[1], values[2])
         return values[-1] if values else None

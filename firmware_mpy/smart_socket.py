@@ -135,19 +135,21 @@ class SmartSocket:
         return self.configuration.take(config, version)
 
     def calibrate(self, reference: dict) -> str:
-        """Let the meter agree with a trusted one; why it does not, as `Metering.calibrate`, or `not_kept`."""
-        if self.reading() is None:
-            return "unsteady"
+        """Let the meter agree with a trusted one; why it does not: `unsteady`, `too_far_off`, `not_kept`."""
+        from calibrating import new_gains
+
+        samples = [] if self.reading() is None else self._metering.samples
+        reason, (power_ppm, current_ppm, voltage_ppm) = new_gains(reference, samples, self._calibration.gains_ppm)
+        if reason:
+            return reason
         try:
-            reason = self._metering.calibrate(reference)
+            self._metering.take_gains(power_ppm, current_ppm, voltage_ppm)
         except OSError as error:
             self._note(error)
             return "not_kept"
-        if not reason:
-            power_ppm, current_ppm, voltage_ppm = self._calibration.gains_ppm
-            gains = {"power_ppm": power_ppm, "current_ppm": current_ppm, "voltage_ppm": voltage_ppm}
-            self._tell(dict(gains, event="calibrated"))
-        return reason
+        gains = {"power_ppm": power_ppm, "current_ppm": current_ppm, "voltage_ppm": voltage_ppm}
+        self._tell(dict(gains, event="calibrated"))
+        return ""
 
     def _apply(self, members: dict) -> None:
         limits = dict(self._rating)

@@ -25,8 +25,8 @@ from slots import STATE_SLOT_SIZE, Slots
 
 from tests.firmware.micropython import RESTARTED, SIM, command, compiled_hardware
 
-HEAP_KIB = 256
-"""For the whole firmware with its updates, the mounted file system and the simulated hardware; 240 do not do."""
+HEAP_KIB = 264
+"""For the whole firmware with its updates, the mounted file system and the simulated hardware; 256 do not do."""
 
 ACCESS_AT = 12 * SECTOR_SIZE
 """The last of the records in `firmware_mpy/flash_layout.py`."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import bl0937
 import bl0942
+import calibrating
 import cse7766
 import frames
 import hal
@@ -113,6 +114,11 @@ def test_any_garbage_is_survived_in_bounded_memory(stream: bytes, cuts: int) -> 
     assert finder.feed(bl_frame(1, 2, 3, 4, 5)) == [(2, 1, 3, 4, 200_000_000)]
 
 
+STEADY = st.builds(
+    lambda values, step: [[value + step * (at % 2) for value in values] for at in range(20)],
+    st.tuples(*[st.integers(90_000, 4_000_000)] * 3),
+    st.integers(0, 4_000),
+)
 CALLS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "cse7766.read_frame": (cse7766.read_frame, st.tuples(GOOD | st.binary(min_size=24, max_size=24))),
     "bl0942.read_frame": (
@@ -136,7 +142,22 @@ CALLS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
         st.tuples(st.integers(0, 100_000), st.integers(0, 2**40), st.integers(1, 60_000)),
     ),
     "metering.calibrated": (metering.calibrated, st.tuples(st.integers(0, 2**50), st.integers(500_000, 2_000_000))),
-    "metering.gain_of": (metering.gain_of, st.tuples(st.integers(-5, 2**24), st.integers(0, 2**24))),
+    "calibrating.new_gains": (
+        calibrating.new_gains,
+        st.tuples(
+            st.dictionaries(st.sampled_from(["power_mw", "current_ma", "voltage_mv"]), st.integers(100, 8_000_000)),
+            STEADY | st.lists(st.tuples(*[st.none() | st.integers(0, 2**24)] * 3), max_size=20),
+            st.tuples(*[st.integers(500_000, 2_000_000)] * 3),
+        ),
+    ),
+    "calibrating.is_readable": (
+        calibrating.is_readable,
+        st.tuples(
+            st.dictionaries(st.text(max_size=4), st.none())
+            | st.fixed_dictionaries({"power_mw": st.none() | st.integers(9_000, 11_000) | st.booleans()})
+            | st.none()
+        ),
+    ),
     "metering.median": (metering.median, st.tuples(*[st.integers(-(2**40), 2**40)] * 3)),
     "metering.is_possible": (
         metering.is_possible,
