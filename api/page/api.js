@@ -41,7 +41,7 @@ export function ask(path, parameters = {}) {
   return exchange("GET", `${path}${query ? `?${query}` : ""}`, undefined, {});
 }
 
-// A change; `body` is sent as JSON, or as it is if it is text.
+// A change; `body` is sent as JSON, or as it is if it is text or a file.
 export function tell(method, path, body, headers = {}) {
   return exchange(method, path, body, headers);
 }
@@ -66,10 +66,10 @@ async function exchange(method, path, body, headers, again = { csrf: true, passw
 function sendOnce(method, path, body, headers) {
   const all = { Accept: "application/json", ...headers };
   if (method !== "GET" && doors.csrf) all["X-CSRF-Token"] = doors.csrf;
-  const isText = typeof body === "string";
-  if (body !== undefined && !isText) all["Content-Type"] = "application/json";
+  const isReady = typeof body === "string" || body instanceof Blob;
+  if (body !== undefined && !isReady) all["Content-Type"] = "application/json";
   const address = path.startsWith("/") ? path : `${API}/${path}`;
-  return fetch(address, { method, headers: all, body: body === undefined || isText ? body : JSON.stringify(body), credentials: "same-origin" })
+  return fetch(address, { method, headers: all, body: body === undefined || isReady ? body : JSON.stringify(body), credentials: "same-origin" })
     .catch(() => { throw new Problem(0, { detail: "The server cannot be reached." }, 0); });
 }
 

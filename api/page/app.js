@@ -5,6 +5,7 @@ import { showAudit } from "./audit.js";
 import { afterCommand, appendToChart, choose, closeDetail, followCommand, showFacts, showRights } from "./detail.js";
 import { acceptInvitation, showDoors } from "./doors.js";
 import { announce, attempt, byId } from "./dom.js";
+import { showFirmware } from "./firmware.js";
 import { formatCount, formatEnergy, formatPower } from "./format.js";
 import { LiveFeed } from "./live.js";
 import { showPeople } from "./people.js";
@@ -13,7 +14,8 @@ import { offerRegistering } from "./register.js";
 import { findSession, loadTenants, onSession, session, signOut } from "./session.js";
 import { arrangeSoon, clearSockets, draw, list, loadSparks, takeReading } from "./sockets.js";
 
-const VIEWS = { people: showPeople, account: showAccount, audit: showAudit };
+const VIEWS = { people: showPeople, account: showAccount, firmware: showFirmware, audit: showAudit };
+const FOR_ADMINS = new Set(["firmware", "audit"]);
 const secrets = readSecrets();
 export const live = new LiveFeed({ hello: refresh, readings: heardReadings, presence: heardPresence, missed: () => refreshSockets().catch(() => {}), sight: heardSight }, followedIds);
 
@@ -86,7 +88,7 @@ function lookSoon() {
 
 function showView() {
   const wanted = location.hash.slice(1);
-  const name = !session.user ? "doors" : wanted in VIEWS && (wanted !== "audit" || session.user.admin) ? wanted : "home";
+  const name = !session.user ? "doors" : wanted in VIEWS && (!FOR_ADMINS.has(wanted) || session.user.admin) ? wanted : "home";
   for (const view of document.querySelectorAll("[data-view]")) view.hidden = view.dataset.view !== name;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.getAttribute("href") === `#${name === "home" ? "sockets" : name}`) link.setAttribute("aria-current", "page");
