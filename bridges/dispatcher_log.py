@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetad
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
+from bridges.consumer_end import CLOSE_WITHIN_S, end_consumer
 from bridges.dispatcher import Dispatcher
 from bridges.dispatcher_metrics import DispatcherMetrics
 from bridges.kafka_log import partition_of
@@ -37,7 +38,6 @@ _COMMIT_EVERY_S = 1.0
 _NOTE_EVERY_S = 0.1
 _ANSWER_WITHIN_S = 30.0
 _STEADY_AFTER_S = 60.0
-_CLOSE_WITHIN_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,14 @@ class DispatcherLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         )
         consumer.subscribe(self._source.topics, listener=self)
         try:
-            async with _hurried(stop, _CLOSE_WITHIN_S):
+            async with _hurried(stop, CLOSE_WITHIN_S):
                 async with asyncio.timeout(60):
                     await consumer.start()
                 while not stop.is_set():
                     await self._step(consumer)
-            await _within(_CLOSE_WITHIN_S, self._dispatcher.lanes.idle())
+            await _within(CLOSE_WITHIN_S, self._dispatcher.lanes.idle())
         finally:
-            await _within(_CLOSE_WITHIN_S, self._commit(consumer))
+            await _within(CLOSE_WITHIN_S, self._commit(consumer))
             self._leave()
             await end_consumer(consumer)
 
@@ -281,31 +281,3 @@ async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
             await work
         return True
     return False
-
-
-async def end_consumer(consumer: Any) -> None:
-    """Stop a consumer, and break off what does not end in time.
-
-    In a task of its own: aiokafka's `stop` may let out a cancellation that it meant for its own fetches, and then its
-    connections stay open.
-    """
-    stopping = asyncio.ensure_future(consumer.stop())
-    await asyncio.wait({stopping}, timeout=_CLOSE_WITHIN_S)
-    if stopping.done() and not stopping.cancelled():
-        if (error := stopping.exception()) is None:
-            return
-        # Its connections are still open.
-        log.info("consumer did not stop in order", detail=str(error) or type(error).__name__)
-    stopping.cancel()
-    left = [task for task in _tasks_of(consumer) if task.cancel()]
-    await asyncio.wait({stopping, *left}, timeout=_CLOSE_WITHIN_S)
-    closing = asyncio.ensure_future(consumer._client.close())
-    await asyncio.wait({closing}, timeout=_CLOSE_WITHIN_S)
-
-
-def _tasks_of(consumer: Any) -> list[asyncio.Task[Any]]:
-    """What aiokafka runs for it. A heartbeat that went on would keep the partitions of who has left."""
-    names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
-    own = [getattr(consumer._coordinator, name, None) for name in names]
-    fetches = [] if consumer._fetcher is None else consumer._fetcher._pending_tasks
-    return [*(task for task in own if task is not None), *fetches]
