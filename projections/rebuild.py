@@ -48,6 +48,7 @@ RETIRED = read_model("retired")
 _SMALL_LAG = 5000
 _CATCH_UPS = 20
 _SWAP_TRIES = 20
+_FILL_TRIES = 5
 
 
 class RebuildRunning(WattAwayError):
@@ -211,7 +212,11 @@ class _Rebuild:
             async with redis_client(self._options.redis_url) as client:
                 views = LatestViews(client, self._options.redis_prefix)
                 await views.clear()
-                return await fill_views(reader, read_model(), views)
+                for _ in range(_FILL_TRIES):
+                    # A running projector sees that they are gone, and may fill them at the same time.
+                    if await fill_views(reader, read_model(), views) or await views.are_complete():
+                        return True
+                return False
         except DependencyUnavailable as error:
             if error.dependency != "redis":
                 raise

@@ -16,9 +16,9 @@ from projections.lifecycle_tables import LifecycleTables
 from projections.rebuild import rebuild
 from projections.schema import READ_MODELS, _config, check_schema, migrate
 from projections.tables import device_ref_of, read_model
-from tests.contract.test_projector import checked, count, options_of, running, source_of, spoil, until, until_there
 from tests.lifecycle_histories import SECRET, Town
 from tests.projection_records import T0_MS, append, dump, reading
+from tests.projector_run import checked, count, options_of, running, source_of, spoil, until, until_there
 from tests.servers import World
 
 

@@ -1,4 +1,4 @@
-"""The projector, rebuild and verify against a real log, on both ways to run."""
+"""The projector and verify against a real log, on both ways to run."""
 
 from __future__ import annotations
 
@@ -7,114 +7,31 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from sqlalchemy import text
 
 from domain.errors import LogReplaced
-from domain.events import dead_letter
-from projections.app import run_projector
 from projections.dialect import write_engine
 from projections.folds import PROJECTED_TOPICS
-from projections.log_consumer import LogConsumer, LogSource
-from projections.options import ProjectorOptions, redis_client
-from projections.rebuild import RebuildRunning, rebuild
-from projections.schema import migrate
+from projections.log_consumer import LogConsumer
+from projections.options import redis_client
+from projections.rebuild import rebuild
 from projections.topic_ids import describe_topics
-from projections.verify import Verification, verify
-from tests.projection_records import T0_MS, append, dump, poison, presence, reading
+from tests.projection_records import T0_MS, append, dump, reading
+from tests.projector_run import (
+    checked,
+    count,
+    options_of,
+    running,
+    some_events,
+    source_of,
+    spoil,
+    until,
+    until_there,
+)
 from tests.servers import World
-
-Step = Callable[[str], None]
-
-
-def source_of(world: World, instance: str = "p1") -> LogSource:
-    return LogSource(world.settings.kafka_bootstrap, world.settings.kafka_topic_prefix, instance)
-
-
-def options_of(world: World) -> ProjectorOptions:
-    return ProjectorOptions(
-        world.settings.resolved_database_url(),
-        world.settings.resolved_redis_url(),
-        world.settings.redis_prefix,
-        "Europe/Berlin",
-        0,
-    )
-
-
-@asynccontextmanager
-async def running(
-    world: World, instance: str = "p1", on_step: Step = lambda _step: None
-) -> AsyncIterator[asyncio.Task[None]]:
-    """A projector in this process, stopped at the end."""
-    await asyncio.to_thread(migrate, world.settings.resolved_database_url())
-    stop = asyncio.Event()
-    task = asyncio.create_task(run_projector(source_of(world, instance), options_of(world), stop=stop, on_step=on_step))
-    try:
-        yield task
-    finally:
-        stop.set()
-        async with asyncio.timeout(10):
-            await asyncio.wait({task})
-    await task
-
-
-async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
-    async with asyncio.timeout(within_s):
-        while not await holds():
-            await asyncio.sleep(0.05)
-
-
-async def count(world: World, table: str) -> int:
-    def ask() -> int:
-        engine = write_engine(world.settings.resolved_database_url())
-        try:
-            with engine.connect() as connection:
-                return int(connection.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar_one())
-        finally:
-            engine.dispose()
-
-    return await asyncio.to_thread(ask)
-
-
-async def until_there(world: World, readings: int, within_s: float = 60) -> None:
-    async def holds() -> bool:
-        return await count(world, "readings") >= readings
-
-    await until(holds, within_s)
-
-
-async def spoil(world: World, sql: str) -> None:
-    def change() -> None:
-        engine = write_engine(world.settings.resolved_database_url())
-        with engine.begin() as connection:
-            assert connection.execute(text(sql)).rowcount >= 1
-        engine.dispose()
-
-    await asyncio.to_thread(change)
-
-
-async def checked(world: World) -> Verification:
-    return await verify(source_of(world), options_of(world))
-
-
-def some_events(world: World, readings: int = 60) -> list[Any]:
-    """Readings of three sockets an hour apart, a poison record, reports and a dead letter."""
-    events: list[Any] = []
-    for seq in range(readings):
-        for n in range(3):
-            at_ms = T0_MS + seq * 3_600_000
-            events.append(
-                reading(world.device_id(f"s{n}"), seq, at_ms, energy_wh=seq * 5.0, received_at_ms=T0_MS + seq)
-            )
-    events.insert(5, poison())
-    events.append(presence(world.device_id("s1"), firmware="1.4.0"))
-    events.append(dead_letter("schema", "wrong", origin="mqtt:x", raw=b"x", received_at_ms=T0_MS))
-    return events
 
 
 async def test_the_log_becomes_read_models_that_verify(world: World) -> None:
@@ -250,67 +167,6 @@ async def test_who_takes_over_bears_that_the_one_before_still_moves_on(
     async with running(world):
         await append(world, [reading(world.device_id(), 1 + moved)])
         await until_there(world, 2)
-
-
-async def test_a_rebuild_swaps_in_under_a_running_projector(world: World) -> None:
-    events = some_events(world, 60)
-    await append(world, events[:90])
-    async with running(world):
-        await until_there(world, 80)
-        await spoil(world, "UPDATE readings SET power_mw = power_mw + 1 WHERE seq = 3")
-        await spoil(world, "DELETE FROM readings WHERE seq = 5")
-        assert not (await checked(world)).ok
-        adding = asyncio.create_task(append(world, events[90:]))
-        done = await rebuild(source_of(world), options_of(world))
-        await adding
-        assert done.records >= 90 and done.views_filled
-        await until_there(world, 180)
-
-        async def whole() -> bool:
-            return await count(world, "dead_letters") == 2 and await count(world, "device_reports") == 1
-
-        await until(whole)
-        found = await checked(world)
-    assert found.ok, str(found)
-
-
-@pytest.mark.parametrize("step", ["tables made", "log replayed", "rollups computed", "swapped"])
-async def test_a_rebuild_that_dies_does_no_harm_and_the_next_one_works(embedded_world: World, step: str) -> None:
-    world = embedded_world
-
-    def crash(reached: str) -> None:
-        if reached == step:
-            raise RuntimeError("crashed on purpose")
-
-    await append(world, some_events(world, 10))
-    async with running(world):
-        await until_there(world, 30)
-        with pytest.raises(RuntimeError, match="on purpose"):
-            await rebuild(source_of(world), options_of(world), on_step=crash)
-        await append(world, [reading(world.device_id("late"), 1)])
-        await until_there(world, 31)
-        assert (await checked(world)).ok
-        await rebuild(source_of(world), options_of(world))
-        assert (await checked(world)).ok
-    engine = write_engine(world.settings.resolved_database_url())
-    with engine.connect() as connection:
-        names = connection.execute(text("SELECT name FROM sqlite_master")).scalars().all()
-    engine.dispose()
-    assert not [name for name in names if "rebuild" in name or "retired" in name]
-
-
-async def test_two_rebuilds_at_once_are_refused(world: World) -> None:
-    await append(world, some_events(world, 5))
-    await asyncio.to_thread(migrate, world.settings.resolved_database_url())
-    second: list[asyncio.Task[object]] = []
-
-    def start_second(step: str) -> None:
-        if step == "tables made":
-            second.append(asyncio.create_task(rebuild(source_of(world), options_of(world))))
-
-    await rebuild(source_of(world), options_of(world), on_step=start_second)
-    with pytest.raises(RebuildRunning):
-        await second[0]
 
 
 async def test_a_log_made_anew_is_refused_by_all_but_a_rebuild(world: World) -> None:

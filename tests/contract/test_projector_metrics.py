@@ -15,8 +15,8 @@ from ops.figures import scrape
 from projections.app import run_projector
 from projections.metrics import BatchHistogram
 from projections.schema import migrate
-from tests.contract.test_projector import options_of, source_of, until
 from tests.projection_records import append, reading
+from tests.projector_run import options_of, source_of, until
 from tests.servers import World
 
 

@@ -8,9 +8,9 @@ import pytest
 from httpx import AsyncClient
 
 from tests.contract.chain.asking import audited, saying
-from tests.contract.test_projector import checked
 from tests.firmware.signed_images import BOARD, image
 from tests.full_chain import FullChain, ask, eventually
+from tests.projector_run import checked
 
 pytestmark = [pytest.mark.embedded, pytest.mark.asyncio(loop_scope="package")]
 OCTETS = {"Content-Type": "application/octet-stream"}

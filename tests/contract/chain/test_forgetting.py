@@ -17,8 +17,8 @@ from projections.tables import read_model
 from tests.contract.api.members import Member, bearer
 from tests.contract.chain.asking import audited, in_pages, saying, whole_audit
 from tests.contract.chain.places import TOPICS, all_places, found_in, log_ends
-from tests.contract.test_projector import checked, options_of, source_of
 from tests.full_chain import FullChain, ask, eventually
+from tests.projector_run import checked, options_of, source_of
 
 pytestmark = [pytest.mark.embedded, pytest.mark.asyncio(loop_scope="package")]
 
