@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FIRMWARE_TYPES := $(VENV)/firmware-types
-# What needs the embedded servers, what needs the real ones and what needs none run side by side: much of it is waiting.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadgroup
+# Four groups side by side, since much is waiting: the real servers, the embedded ones, those of the API's tests, none.
+SIDE_BY_SIDE := --numprocesses 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench faults stack stack-down constraints clean
