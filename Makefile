@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FIRMWARE_TYPES := $(VENV)/firmware-types
-# Four groups side by side, since much is waiting: the real servers, the embedded ones, those of the API's tests, none.
-SIDE_BY_SIDE := --numprocesses 4 --dist loadgroup
+# Four groups, two at a time: the real servers, the embedded ones, those of the API's tests, and what needs none.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench faults stack stack-down constraints clean

@@ -14,8 +14,8 @@ from tests.firmware.signed_images import BOARD, image, key
 from tests.web.screen import CONTRAST, NAMELESS, screen_of
 
 pytestmark = pytest.mark.web
-LIST = "document.getElementById('releases').textContent"
-IS_CUT = "document.querySelector('#firmware .form-error').textContent.includes('the head says')"
+LIST = "(document.getElementById('releases')?.textContent ?? '')"
+IS_CUT = "document.querySelector('#firmware .form-error')?.textContent.includes('the head says')"
 
 
 @pytest.fixture
