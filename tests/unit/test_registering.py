@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,9 +110,7 @@ def test_without_tables_it_says_what_to_run(tmp_path: Path) -> None:
         register(bare, "one")
 
 
-def test_ten_thousand_are_registered_in_a_reasonable_time(settings: Settings) -> None:
-    began_s = time.monotonic()
+def test_ten_thousand_are_registered_at_once(settings: Settings) -> None:
     tokens, refused = register(settings, *(f"socket-{number}" for number in range(10_000)))
     assert len(tokens) == 10_000
     assert not refused
-    assert time.monotonic() - began_s < 60
