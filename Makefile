@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FIRMWARE_TYPES := $(VENV)/firmware-types
-# Four groups, two at a time: the real servers, the embedded ones, those of the API's tests, and what needs none.
+# What needs the embedded servers runs beside what needs the real ones: each has its own, and both mostly wait.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 
 .DEFAULT_GOAL := help

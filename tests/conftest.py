@@ -30,14 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("stack") or "stack_servers" in fixtures:
             item.add_marker(pytest.mark.xdist_group("stack"))
         elif "embedded_servers" in fixtures or "servers" in fixtures:
-            item.add_marker(pytest.mark.xdist_group("embedded api" if _is_of_the_api(item) else "embedded"))
+            item.add_marker(pytest.mark.xdist_group("embedded"))
         if item.get_closest_marker("long_on_stack") and item.get_closest_marker("stack"):
             item.add_marker(pytest.mark.long)
-
-
-def _is_of_the_api(item: pytest.Item) -> bool:
-    """Whether it goes to the servers that the API's and the page's tests have for themselves."""
-    return bool({"api", "chain", "web"} & {folder.name for folder in item.path.parents})
 
 
 @pytest.fixture(scope="session", autouse=True)

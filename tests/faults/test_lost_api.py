@@ -46,7 +46,7 @@ def _doomed(world: World, step: str) -> Child:
     return Child(replace(whole, argv=argv, env={**whole.env, "PYTHONPATH": str(_ROOT)}))
 
 
-@pytest.mark.long_on_stack
+@pytest.mark.long
 async def test_a_command_asked_for_again_after_the_api_died_is_done_once(world: World) -> None:
     device_id = world.device_id("plug")
     async with commanding(world) as commands, AsyncExitStack() as stack:

@@ -143,6 +143,7 @@ def test_killed_children_come_back_and_ctrl_c_leaves_nothing_behind(up: Up) -> N
     up.nothing_is_left()
 
 
+@pytest.mark.long
 def test_after_kill_9_nothing_is_orphaned_and_the_next_start_has_the_data(up: Up) -> None:
     up.start("--simulate", "3")
     up.until_it_runs()

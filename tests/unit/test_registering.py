@@ -110,6 +110,7 @@ def test_without_tables_it_says_what_to_run(tmp_path: Path) -> None:
         register(bare, "one")
 
 
+@pytest.mark.long
 def test_ten_thousand_are_registered_at_once(settings: Settings) -> None:
     tokens, refused = register(settings, *(f"socket-{number}" for number in range(10_000)))
     assert len(tokens) == 10_000
