@@ -45,12 +45,27 @@ def bench(
     report, parts = new_report(), only or list(PARTS)
     _check(way or [], WAYS, "--way")
     _check(parts, PARTS, "--only")
-    for name in way or _available():
-        console.print(f"measuring {name}: {', '.join(parts)} …")
-        with tempfile.TemporaryDirectory(prefix="wattaway-bench-") as scratch, WAYS[name](Path(scratch)) as running:
-            _measure(running, Scale(seconds, devices, burst), parts, report, Path(scratch))
+    failures = [
+        failure
+        for name in way or _available()
+        if (failure := _measured(name, Scale(seconds, devices, burst), parts, report)) is not None
+    ]
     show_report(report, console)
     console.print(f"written to {write_report(report, folder)}")
+    if failures:
+        console.print(*(f"[red]bench: {failure}[/red]" for failure in failures), sep="\n")
+        raise typer.Exit(1)
+
+
+def _measured(name: str, scale: Scale, parts: list[str], report: BenchReport) -> str | None:
+    """Why a way could not be measured to the end; what was measured until then is in the report."""
+    console.print(f"measuring {name}: {', '.join(parts)} …")
+    try:
+        with tempfile.TemporaryDirectory(prefix="wattaway-bench-") as scratch, WAYS[name](Path(scratch)) as running:
+            _measure(running, scale, parts, report, Path(scratch))
+    except WattAwayError as error:
+        return f"{name}: {error}"
+    return None
 
 
 def _measure(way: Way, scale: Scale, parts: list[str], report: BenchReport, scratch: Path) -> None:
