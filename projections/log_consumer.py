@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 
 from domain.backoff import Backoff
 from domain.errors import DependencyUnavailable
+from domain.undisturbed import undisturbed
 from projections.dialect import translated_errors
 from projections.folded import Place
 from projections.folds import PROJECTED_TOPICS
@@ -237,7 +238,8 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             TopicPartition(*key): OffsetAndMetadata(at, "") for key, at in offsets.items() if self._told.get(key) != at
         }
         if news and self._tenure == self._projector.tenure:
-            await _undisturbed(consumer.commit(news))
+            # aiokafka would leave its request behind.
+            await undisturbed(consumer.commit(news))
             self._told = offsets
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002
@@ -279,14 +281,3 @@ def _tasks_of(consumer: Any) -> list[asyncio.Task[Any]]:
     own = [getattr(consumer._coordinator, name, None) for name in names]
     fetches = [] if consumer._fetcher is None else consumer._fetcher._pending_tasks
     return [*(task for task in own if task is not None), *fetches]
-
-
-async def _undisturbed(work: Awaitable[object]) -> None:
-    """Let `work` end before a cancellation goes on: aiokafka would leave its request behind."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=2)
-        task.cancel()
-        raise

@@ -19,6 +19,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
 
 from domain.errors import DependencyUnavailable
+from domain.undisturbed import undisturbed
 
 _UNKNOWN_TOPIC = 3
 
@@ -121,7 +122,8 @@ async def describe_topics(bootstrap: str, topics: Sequence[str], *, timeout_s: f
     except (TimeoutError, KafkaError, OSError, NotImplementedError) as error:
         raise DependencyUnavailable("kafka", f"{bootstrap}: {error or type(error).__name__}") from error
     finally:
-        await client.close()
+        # It would swallow a cancellation, and whoever was to end would go on.
+        await undisturbed(client.close())
     return {topic: _topic(topic, found) for found in response.topics for topic in [found[1]]}
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 
-from domain.errors import LogReplaced
+from domain.errors import DependencyUnavailable, LogReplaced
 from projections.dialect import write_engine
 from projections.folds import PROJECTED_TOPICS
 from projections.log_consumer import LogConsumer
@@ -145,6 +146,26 @@ async def test_two_projectors_share_the_log_and_one_takes_over_from_the_other(wo
         await until_there(world, 180)
         found = await checked(world)
     assert found.ok, str(found)
+
+
+async def test_a_consumer_told_to_end_while_it_closes_a_connection_does_not_go_on(
+    embedded_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It would keep its partitions for ever, and nobody else would get them.
+    close = AIOKafkaClient.close
+
+    async def close_and_end(self: Any) -> None:
+        for task in asyncio.all_tasks():
+            if task.get_coro().__qualname__ == "LogConsumer.consume":
+                # Comes while `close` waits for a task that it has cancelled itself.
+                asyncio.get_running_loop().call_soon(task.cancel)
+        await close(self)
+
+    await append(embedded_world, [reading(embedded_world.device_id(), 0)])
+    monkeypatch.setattr(AIOKafkaClient, "close", close_and_end)
+    with pytest.raises(DependencyUnavailable, match="broken off"):
+        async with running(embedded_world) as task:
+            await asyncio.wait({task}, timeout=30)
 
 
 async def test_who_takes_over_bears_that_the_one_before_still_moves_on(
