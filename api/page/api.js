@@ -37,8 +37,13 @@ function inSeconds(seconds) {
 
 // GET, as JSON.
 export function ask(path, parameters = {}) {
-  const query = new URLSearchParams(parameters).toString();
-  return exchange("GET", `${path}${query ? `?${query}` : ""}`, undefined, {});
+  return exchange("GET", withQuery(path, parameters), undefined, {});
+}
+
+// The path with those parameters that say something.
+export function withQuery(path, parameters) {
+  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "")).toString();
+  return query ? `${path}?${query}` : path;
 }
 
 // A change; `body` is sent as JSON, or as it is if it is text or a file.

@@ -1,5 +1,5 @@
 // For the site's admins: the firmware that sockets may have; published, listed, withdrawn.
-import { ask, tell } from "./api.js";
+import { ask, tell, withQuery } from "./api.js";
 import { announce, attempt, byId, instant, make, table } from "./dom.js";
 import { openDialog } from "./dialogs.js";
 import { makeForm } from "./form.js";
@@ -37,8 +37,7 @@ function publishing() {
     { name: "notes", label: "Notes", rows: 2 },
   ];
   const send = async ({ image, notes }, form) => {
-    const query = notes.trim() ? `?${new URLSearchParams({ notes: notes.trim() })}` : "";
-    const release = await tell("POST", `firmware${query}`, image, { "Content-Type": "application/octet-stream" });
+    const release = await tell("POST", withQuery("firmware", { notes: notes.trim() }), image, { "Content-Type": "application/octet-stream" });
     take(release);
     form.reset();
     announce(`${release.board} ${release.version} is published: sockets of this board fetch it within two hours.`);
@@ -49,8 +48,8 @@ function publishing() {
 function withdrawing(release) {
   const name = `${release.board} ${release.version}`;
   const send = (close) => async ({ reason }) => {
-    const query = reason.trim() ? `?${new URLSearchParams({ reason: reason.trim() })}` : "";
-    take(await tell("DELETE", `firmware/${encodeURIComponent(release.board)}/${release.counter}${query}`));
+    const path = `firmware/${encodeURIComponent(release.board)}/${release.counter}`;
+    take(await tell("DELETE", withQuery(path, { reason: reason.trim() })));
     close();
   };
   const asking = (close) => [
