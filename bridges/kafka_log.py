@@ -20,6 +20,7 @@ from aiokafka.partitioner import murmur2
 
 from domain.errors import DependencyUnavailable
 from domain.events import Record
+from domain.undisturbed import undisturbed
 
 log = structlog.get_logger()
 
@@ -188,7 +189,8 @@ async def _close(producer: AIOKafkaProducer) -> None:
             connection._writer.transport.abort()
     with suppress(KafkaError, OSError, TimeoutError):
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-            await client.close()
+            # It would swallow a cancellation, and whoever was to end would go on.
+            await undisturbed(client.close())
     if sender is not None:
         await _end(sender, client)
 
