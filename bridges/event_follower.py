@@ -40,7 +40,7 @@ class EventFollower:
         topics: Sequence[str] = (),
         poll_s: float = POLL_S,
     ) -> None:
-        self._recorder, self._fold, self._topics, self._poll_s = recorder, fold, topics, poll_s
+        self._recorder, self._fold, self.topics, self._poll_s = recorder, fold, topics, poll_s
         self._turn = asyncio.Lock()
         self._woken = asyncio.Event()
         self._looked = asyncio.Condition()
@@ -142,13 +142,13 @@ class EventFollower:
 
     def _read(self, after: int) -> tuple[Sequence[Notification], int]:
         """The next events, and how far the log has been read with them."""
-        if not self._topics:
+        if not self.topics:
             events = self._recorder.select_notifications(after, BATCH, inclusive_of_start=False)
             return events, events[-1].id if events else after
         # Ids have no gaps, so what is not among these up to the newest one has another topic.
         newest = self._newest()
         events = self._recorder.select_notifications(
-            after, BATCH, stop=newest, topics=self._topics, inclusive_of_start=False
+            after, BATCH, stop=newest, topics=self.topics, inclusive_of_start=False
         )
         return events, events[-1].id if len(events) == BATCH else max(after, newest)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 from redis import Redis
@@ -27,12 +27,12 @@ _LISTEN_S = 5.0
 
 
 def hint_channel(redis_prefix: str) -> str:
-    """Where hints are published: the newest notification id, in digits."""
+    """Where hints are published: the newest notification id, in digits, and the topics of what was written."""
     return f"{redis_prefix}events"
 
 
 class HintPublisher:
-    """Publishes the newest notification id: register it with `EventDatabase.tell`.
+    """Publishes what was written: register it with `EventDatabase.tell`.
 
     It runs in the thread that has just written; after a failure it holds its peace for some seconds, so that a Redis
     that hangs does not hold up every writer.
@@ -49,11 +49,11 @@ class HintPublisher:
         self._silent_until_s = 0.0
         self._lost = False
 
-    def __call__(self, newest_id: int) -> None:
+    def __call__(self, newest_id: int, topics: Collection[str]) -> None:
         if time.monotonic() < self._silent_until_s:
             return
         try:
-            self._redis.publish(self._channel, newest_id)
+            self._redis.publish(self._channel, " ".join((str(newest_id), *sorted(topics))))
             self._lost = False
         except (RedisError, OSError) as error:
             self._silent_until_s = time.monotonic() + _PAUSE_S
@@ -65,8 +65,15 @@ class HintPublisher:
         self._redis.close()
 
 
-async def listen_for_hints(redis_url: str, channel: str, hint: Callable[[int], None]) -> None:
-    """Call `hint` with the newest notification id that somebody published, until cancelled, through any outage."""
+async def listen_for_hints(
+    redis_url: str, channel: str, hint: Callable[[int], None], *, topics: Collection[str] = ()
+) -> None:
+    """Call `hint` with the newest notification id that somebody published, until cancelled, through any outage.
+
+    Args:
+        topics: only if one of these was written; empty: always.
+    """
+    wanted = frozenset(topic.encode() for topic in topics)
     backoff, lost = Backoff(), False
     redis = AsyncRedis.from_url(redis_url, socket_connect_timeout=_LISTEN_S)
     try:
@@ -78,8 +85,11 @@ async def listen_for_hints(redis_url: str, channel: str, hint: Callable[[int], N
                         message = await subscription.get_message(timeout=_LISTEN_S)
                         backoff.reset()
                         lost = False
-                        if message is not None and message["data"].isdigit():
-                            hint(int(message["data"]))
+                        if message is None:
+                            continue
+                        newest_id, *written = message["data"].split() or (b"",)
+                        if newest_id.isdigit() and not (wanted and wanted.isdisjoint(written)):
+                            hint(int(newest_id))
             except (RedisError, OSError, TimeoutError) as error:
                 if not lost:
                     log.warning("no event hints, polling only", error=str(error)[:200])

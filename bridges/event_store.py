@@ -7,7 +7,7 @@ the transaction is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 from uuid import UUID
@@ -32,7 +32,7 @@ from bridges.event_store_tables import event_sequence, snapshots, stored_events,
 from bridges.event_subscription import EventSubscription
 from domain.ports import AsOf, Beside
 
-Recorded = Callable[[int], None]
+Recorded = Callable[[int, Collection[str]], None]
 
 
 class EventDatabase:
@@ -48,7 +48,9 @@ class EventDatabase:
         self._listeners: list[Recorded] = []
 
     def tell(self, listener: Recorded) -> Callable[[], None]:
-        """Call `listener` with the newest notification id after every insert of this process, in the inserting thread.
+        """Call `listener` after every insert of this process, in the inserting thread.
+
+        It gets the newest notification id and the topics of what was inserted.
 
         Returns:
             What ends that.
@@ -56,10 +58,10 @@ class EventDatabase:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def recorded(self, newest_id: int) -> None:
+    def recorded(self, newest_id: int, topics: Collection[str]) -> None:
         """Tell whoever listens."""
         for listener in tuple(self._listeners):
-            listener(newest_id)
+            listener(newest_id, topics)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -108,7 +110,7 @@ class SqlAggregateRecorder(AggregateRecorder):
         with self._database.transaction() as connection:
             ids = self._insert(connection, events, **kwargs)
         if ids:
-            self._database.recorded(ids[-1])
+            self._database.recorded(ids[-1], {event.topic for event in events})
         return ids
 
     def _insert(self, connection: Connection, events: Sequence[StoredEvent], **_: Any) -> range:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from eventsourcing.persistence import ApplicationRecorder, ListenNotifySubscription
 
@@ -21,12 +21,12 @@ class EventSubscription(ListenNotifySubscription[ApplicationRecorder]):
     def __init__(
         self,
         recorder: ApplicationRecorder,
-        tell: Callable[[Callable[[int], None]], Callable[[], None]],
+        tell: Callable[[Callable[[int, Collection[str]], None]], Callable[[], None]],
         gt: int | None = None,
         topics: Sequence[str] = (),
     ) -> None:
         super().__init__(recorder, gt, topics)
-        self._untell = tell(lambda _newest_id: self._has_been_notified.set())
+        self._untell = tell(lambda _newest_id, _topics: self._has_been_notified.set())
 
     def __exit__(self, *args: object, **kwargs: object) -> None:
         self._untell()

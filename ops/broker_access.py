@@ -63,7 +63,9 @@ class BrokerAccess:
         """Keep up with the log until cancelled; hints make it quicker."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.follower.run())
-            tasks.create_task(listen_for_hints(redis_url, hint_channel(redis_prefix), self.follower.hint))
+            tasks.create_task(
+                listen_for_hints(redis_url, hint_channel(redis_prefix), self.follower.hint, topics=self.follower.topics)
+            )
 
     async def refresh(self) -> None:
         """Read what the log has now, or give up after a second; whoever asks at the same time waits for the same."""

@@ -181,20 +181,45 @@ async def test_hints_go_through_redis_and_are_only_missed_without_it(valkey: Chi
         deadline = time.monotonic() + 15
         while number not in hints:
             assert time.monotonic() < deadline
-            await asyncio.to_thread(publish, number)
+            await asyncio.to_thread(publish, number, ["wattaway.said.v1"])
             await asyncio.sleep(0.05)
 
     try:
         await arrives(7)
         valkey.kill()
-        await asyncio.to_thread(publish, 8)
+        await asyncio.to_thread(publish, 8, ["wattaway.said.v1"])
         started = time.monotonic()
         for number in range(100):
-            await asyncio.to_thread(publish, number)
+            await asyncio.to_thread(publish, number, ["wattaway.said.v1"])
         assert time.monotonic() - started < 1
         valkey.start()
         await arrives(9)
         assert 8 not in hints
+    finally:
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+        publish.close()
+
+
+@pytest.mark.embedded
+async def test_whoever_follows_some_topics_is_not_woken_by_others(valkey: Child, tmp_path: Path) -> None:
+    url = f"unix://{socket_path(tmp_path)}"
+    publish, hints = HintPublisher(url, CHANNEL), []
+    wanted = ["wattaway.wanted.v1", "wattaway.rare.v1"]
+    listening = asyncio.create_task(listen_for_hints(url, CHANNEL, hints.append, topics=wanted))
+    try:
+        deadline = time.monotonic() + 15
+        while not hints:
+            assert time.monotonic() < deadline
+            await asyncio.to_thread(publish, 1, ["wattaway.wanted.v1"])
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(publish, 2, ["wattaway.other.v1"])
+        await asyncio.to_thread(publish, 3, ["wattaway.other.v1", "wattaway.rare.v1"])
+        while hints[-1] != 3:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert 2 not in hints
     finally:
         listening.cancel()
         with suppress(asyncio.CancelledError):
