@@ -120,7 +120,10 @@ class Relay:
         self._reached = position
         if events:
             self._on_step("read")
-            await self._note_lag()
+            if len(events) == BATCH:
+                await self._note_lag()
+            else:
+                self._metrics.lag.set(len(events))
             now_ms = self._clock.now_ms()
             await self._event_log.append([lifecycle_record(event, now_ms) for event in events])
             self._on_step("appended")

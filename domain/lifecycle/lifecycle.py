@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
-from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.application import AggregateNotFoundError, Application, Repository
 from eventsourcing.persistence import (
     ApplicationRecorder,
     InfrastructureFactory,
@@ -54,6 +54,8 @@ class Lifecycle(Application[UUID]):
     def __init__(self, factory: InfrastructureFactory[Any], *, pause: Callable[[float], None] = time.sleep) -> None:
         self._given_factory, self._pause = factory, pause
         super().__init__({"IS_SNAPSHOTTING_ENABLED": "y"})
+        # Asking for snapshots that nobody takes would be a round trip for every decision about a command.
+        self._without_snapshots = Repository(self.events)
 
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
         self._given_factory.env = env
@@ -73,8 +75,9 @@ class Lifecycle(Application[UUID]):
         Raises:
             DependencyUnavailable: the database is out of reach.
         """
+        repository = self.repository if kind in self.snapshotting_intervals else self._without_snapshots
         try:
-            found: E = self.repository.get(aggregate_id)
+            found: E = repository.get(aggregate_id)
         except AggregateNotFoundError:
             return None
         except (OperationalError, InterfaceError) as error:
