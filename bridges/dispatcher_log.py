@@ -30,8 +30,10 @@ from domain.events import LIFECYCLE_TOPIC, REPORTS_TOPIC
 log = structlog.get_logger()
 
 # A broker answers one fetch at a time, and a partition just read is not in the one under way: its next record waits
-# until that is answered.
+# until that is answered. So fetches are short while records come, and longer, which costs less, while none do.
 _FETCH_MAX_WAIT_MS = 15
+_IDLE_FETCH_MAX_WAIT_MS = 100
+_IDLE_AFTER_S = 1.0
 _MAX_RECORDS = 2000
 _POLL_MS = 200
 _COMMIT_EVERY_S = 1.0
@@ -91,7 +93,7 @@ class DispatcherLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._behind: dict[Place, int] = {}
         self._told: dict[Place, int] = {}
         self._fetched_ms: dict[TopicPartition, int] = {}
-        self._next_commit_s, self._next_note_s = 0.0, 0.0
+        self._next_commit_s, self._next_note_s, self._idle_from_s = 0.0, 0.0, 0.0
 
     def is_ours(self, device_id: str) -> bool:
         """Whether this device's partition is ours, and all that it holds is known."""
@@ -154,6 +156,7 @@ class DispatcherLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._hold_back(consumer)
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
+        self._pace(consumer, busy=bool(fetched))
         if self._tenure != self._assigned:
             return
         for partition, records in fetched.items():
@@ -218,6 +221,14 @@ class DispatcherLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             if await consumer.position(one) >= consumer.highwater(one):
                 self._fetched_ms[one] = fetched_ms
                 self._dispatcher.heard_all(one.partition)
+
+    def _pace(self, consumer: Any, *, busy: bool) -> None:
+        """Choose how long a broker may hold the next fetches that it has nothing for."""
+        if busy:
+            self._idle_from_s = time.monotonic() + _IDLE_AFTER_S
+        idle = time.monotonic() > self._idle_from_s
+        # It has no other way to change it, and reads it for every fetch.
+        consumer._fetcher._fetch_max_wait_ms = _IDLE_FETCH_MAX_WAIT_MS if idle else _FETCH_MAX_WAIT_MS
 
     def _hold_back(self, consumer: Any) -> None:
         """With too many open commands read answers only, until some have ended."""
