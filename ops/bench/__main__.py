@@ -22,7 +22,7 @@ from ops.bench.ways import Way, embedded_way, stack_way
 from ops.stack.packages import SERVERS, missing_packages
 
 WAYS: dict[str, Callable[[Path], AbstractContextManager[Way]]] = {"embedded": embedded_way, "stack": stack_way}
-PARTS = ("floors", "sustained", "backlog", "latency", "api", "access", "commands", "firmwares", "rebuild")
+PARTS = ("floors", "rest", "sustained", "backlog", "latency", "api", "access", "commands", "firmwares", "rebuild")
 # Tables are wide: where nobody says how wide the screen is, they get the room.
 console = Console(width=None if sys.stdout.isatty() else 170)
 app = typer.Typer(add_completion=False)
@@ -82,6 +82,8 @@ def _measure(way: Way, scale: Scale, parts: list[str], report: BenchReport, scra
 
 
 async def _run_parts(scenarios: Scenarios, parts: list[str]) -> None:
+    if "rest" in parts:
+        await scenarios.rest()
     sustained_per_s = 2 * LATENCY_RATE_PER_S
     at_rate = f"{LATENCY_RATE_PER_S:,.0f}/s"
     if "latency" in parts:

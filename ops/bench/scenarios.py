@@ -18,6 +18,7 @@ from ops.bench.generator import LoadPlan
 from ops.bench.http_load import HttpRun, get_at_rate
 from ops.bench.latency import percentile, watched
 from ops.bench.load import LoadRun, background_load, run_load, stored_readings
+from ops.bench.processes import cpu_seconds
 from ops.bench.reader import new_reader
 from ops.bench.results import BenchReport, Better, Figure
 from ops.bench.ways import Way
@@ -59,6 +60,16 @@ class Scenarios:
         self._processes = {**way.servers, **roles}
         self._api_token = ""
         self.device_ids = [f"bench-{number:05d}" for number in range(scale.devices)]
+
+    async def rest(self) -> None:
+        """What it all costs while nothing happens."""
+        before = cpu_seconds(self._processes)
+        await asyncio.sleep(self._scale.seconds)
+        after = cpu_seconds(self._processes)
+        percent = {name: (after[name] - before[name]) / self._scale.seconds * 100 for name in before if name in after}
+        most = sorted(percent, key=percent.__getitem__, reverse=True)
+        note = ", ".join(f"{name} {percent[name]:.1f}" for name in most if percent[name] >= 0.5)
+        self._add("CPU at rest, all processes", sum(percent.values()), "% of a core", better="lower", note=note)
 
     async def sustained(self) -> float:
         """Single readings as fast as they become visible; readings a second."""
