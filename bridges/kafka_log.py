@@ -20,7 +20,6 @@ from aiokafka.partitioner import murmur2
 
 from domain.errors import DependencyUnavailable
 from domain.events import Record
-from domain.undisturbed import undisturbed
 
 log = structlog.get_logger()
 
@@ -108,7 +107,8 @@ class KafkaEventLog:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await asyncio.shield(starting)
         except BaseException as error:
-            await _end_start(starting)
+            # If it is cancelled in its first request, nobody closes the connection any more.
+            await _let_end(starting)
             await _close(producer)
             if isinstance(error, KafkaError | OSError | TimeoutError):
                 raise DependencyUnavailable("kafka", f"no answer from {self._bootstrap}") from error
@@ -164,13 +164,13 @@ def _forget(deliveries: Iterable[asyncio.Future[Any]]) -> None:
             delivery.exception()
 
 
-async def _end_start(starting: asyncio.Future[None]) -> None:
-    """Let a start end. If it is cancelled in its first request, nobody closes the connection any more."""
-    await asyncio.wait({starting}, timeout=_CLOSE_TIMEOUT_S)
-    starting.cancel()
-    await asyncio.wait({starting}, timeout=_CLOSE_TIMEOUT_S)
-    if starting.done() and not starting.cancelled():
-        starting.exception()
+async def _let_end(work: asyncio.Future[None]) -> None:
+    """Give it a moment to end, then break it off; how it ended is nobody's business."""
+    await asyncio.wait({work}, timeout=_CLOSE_TIMEOUT_S)
+    work.cancel()
+    await asyncio.wait({work}, timeout=_CLOSE_TIMEOUT_S)
+    if work.done() and not work.cancelled():
+        work.exception()
 
 
 async def _close(producer: AIOKafkaProducer) -> None:
@@ -187,10 +187,8 @@ async def _close(producer: AIOKafkaProducer) -> None:
     for connection in client._conns.values():
         if connection.connected():
             connection._writer.transport.abort()
-    with suppress(KafkaError, OSError, TimeoutError):
-        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-            # It would swallow a cancellation, and whoever was to end would go on.
-            await undisturbed(client.close())
+    # Not awaited here: it would swallow a cancellation, and whoever was to end would go on.
+    await _let_end(asyncio.ensure_future(client.close()))
     if sender is not None:
         await _end(sender, client)
 

@@ -175,7 +175,9 @@ class _ProjectorApp:
         if self._consuming is not None:
             # First of all: it lets the batch at hand end.
             self._consuming.cancel()
-            await asyncio.wait({self._consuming}, timeout=_STOP_WITHIN_S / 2)
+            _, going_on = await asyncio.wait({self._consuming}, timeout=_STOP_WITHIN_S / 2)
+            if going_on:
+                log.warning("log consumer not waited for", after_s=_STOP_WITHIN_S / 2)
         for breaker in self._breakers:
             breaker.break_off()
         await self._app.stop()

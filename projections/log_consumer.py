@@ -20,7 +20,6 @@ from sqlalchemy import Engine
 
 from domain.backoff import Backoff
 from domain.errors import DependencyUnavailable
-from domain.undisturbed import undisturbed
 from projections.dialect import translated_errors
 from projections.folded import Place
 from projections.folds import PROJECTED_TOPICS
@@ -31,6 +30,7 @@ from projections.positions import Position, begin_positions, check_offsets, chec
 from projections.projector import Batch, Projector
 from projections.tables import ReadModel
 from projections.topic_ids import describe_topics
+from projections.undisturbed import undisturbed
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
 
 from domain.errors import DependencyUnavailable
-from domain.undisturbed import undisturbed
+from projections.undisturbed import undisturbed
 
 _UNKNOWN_TOPIC = 3
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from domain.undisturbed import undisturbed
+from projections.undisturbed import undisturbed
 
 
 async def test_the_result_and_the_error_are_those_of_the_work() -> None:
@@ -36,7 +36,7 @@ async def test_a_cancellation_waits_for_the_work_and_goes_on_though_the_work_swa
 
 
 async def test_work_without_end_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domain.undisturbed._WITHIN_S", 0.02)
+    monkeypatch.setattr("projections.undisturbed._WITHIN_S", 0.02)
     endless = asyncio.create_task(asyncio.sleep(3600))
     task = asyncio.create_task(undisturbed(endless))
     await asyncio.sleep(0)
