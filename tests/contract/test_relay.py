@@ -178,6 +178,7 @@ async def test_the_second_relay_waits_and_takes_over(world: World, store: Store)
 
 
 @pytest.mark.stack
+@pytest.mark.long
 async def test_where_one_relay_stands_still_another_carries_on(stack_world: World) -> None:
     world = stack_world
     migrate(world.settings)

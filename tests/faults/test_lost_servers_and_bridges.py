@@ -37,6 +37,7 @@ def test_nothing_is_lost_when_kafka_is_killed(chain: Chain) -> None:
     chain.judge()
 
 
+@pytest.mark.long
 def test_readings_flow_on_without_one_of_three_kafka_nodes(stack_chain: Chain) -> None:
     with stack_chain.under_load() as load:
         stack_chain.kill9("kafka-2")

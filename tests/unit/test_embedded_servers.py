@@ -18,6 +18,7 @@ from ops.embedded.ports import free_ports, is_open
 from tests.servers import World
 
 
+@pytest.mark.long
 async def test_kafka_keeps_acknowledged_records_over_kill_9(embedded_world: World) -> None:
     topic = f"{embedded_world.settings.kafka_topic_prefix}kept"
     bootstrap = embedded_world.settings.kafka_bootstrap
