@@ -128,10 +128,13 @@ async def test_wrong_passwords_lock_an_account_out_for_longer_and_longer(api: Ap
     assert right.status_code == (201 if exists else 401)
 
 
-async def test_without_redis_sessions_are_a_503_and_tokens_still_work(api: ApiCorner) -> None:
+async def test_without_redis_sessions_are_a_503_and_tokens_still_work(
+    api: ApiCorner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     person = await api.person()
     broken = Redis(port=9, socket_connect_timeout=0.5)
-    api.services.sessions._redis = broken
+    # Taken back before the API ends, which closes the one that it has.
+    monkeypatch.setattr(api.services.sessions, "_redis", broken)
     answer = await person.get("/api/v1/session")
     assert (answer.status_code, answer.json()["dependency"]) == (503, "redis")
     assert (await api.client.get("/api/v1/devices")).status_code == 200
