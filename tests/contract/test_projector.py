@@ -135,6 +135,7 @@ async def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(embedded_
     assert crashes > 0
 
 
+@pytest.mark.long_on_stack
 async def test_two_projectors_share_the_log_and_one_takes_over_from_the_other(world: World) -> None:
     events = some_events(world, 60)
     await append(world, events[:60])
@@ -241,6 +242,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.long_on_stack
 async def test_every_planted_corruption_is_named(world: World) -> None:
     await append(world, some_events(world, 30))
     async with running(world):

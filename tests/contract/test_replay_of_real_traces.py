@@ -93,6 +93,7 @@ def _day_energy_wh(world: World, device_id: str, day: str, headers: dict[str, st
 
 @needs_tracebase
 @pytest.mark.timeout(300)
+@pytest.mark.long_on_stack
 def test_a_real_day_arrives_whole_with_its_gaps_and_its_energy(world: World) -> None:
     instants, energy_wh = defaultdict(list), defaultdict(float)
     for row in _rows(DAY_FILE):

@@ -93,7 +93,7 @@ async def _with_load(world: World, stack: AsyncExitStack, commands: Commands) ->
     return load
 
 
-@pytest.mark.long_on_stack
+@pytest.mark.long
 async def test_no_command_is_lost_or_done_twice_when_the_dispatcher_is_killed_between_any_two_steps(
     world: World,
 ) -> None:

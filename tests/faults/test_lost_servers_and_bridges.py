@@ -28,7 +28,7 @@ def test_nothing_is_lost_when_the_mqtt_broker_is_killed(chain: Chain) -> None:
     chain.judge()
 
 
-@pytest.mark.long_on_stack
+@pytest.mark.long
 def test_nothing_is_lost_when_kafka_is_killed(chain: Chain) -> None:
     with chain.under_load() as load:
         chain.kill9("kafka")

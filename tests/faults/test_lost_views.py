@@ -13,6 +13,7 @@ pytestmark = pytest.mark.faults
 _HEALED_WITHIN_S = 5.0
 
 
+@pytest.mark.long_on_stack
 def test_answers_stay_right_and_views_heal_within_5_s_after_flushall(chain: Chain) -> None:
     chain.start("api")
     with chain.under_load() as load:
