@@ -171,20 +171,32 @@ def valkey(tmp_path: Path) -> Iterator[Child]:
     child.stop()
 
 
+@asynccontextmanager
+async def hinting(folder: Path, *topics: str) -> AsyncIterator[tuple[HintPublisher, list[int]]]:
+    """Who publishes hints, and those that arrive at one who follows these topics."""
+    url, hints = f"unix://{socket_path(folder)}", list[int]()
+    publish = HintPublisher(url, CHANNEL)
+    listening = asyncio.create_task(listen_for_hints(url, CHANNEL, hints.append, topics=topics))
+    try:
+        yield publish, hints
+    finally:
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+        publish.close()
+
+
 @pytest.mark.embedded
 async def test_hints_go_through_redis_and_are_only_missed_without_it(valkey: Child, tmp_path: Path) -> None:
-    url = f"unix://{socket_path(tmp_path)}"
-    publish, hints = HintPublisher(url, CHANNEL), []
-    listening = asyncio.create_task(listen_for_hints(url, CHANNEL, hints.append))
+    async with hinting(tmp_path) as (publish, hints):
 
-    async def arrives(number: int) -> None:
-        deadline = time.monotonic() + 15
-        while number not in hints:
-            assert time.monotonic() < deadline
-            await asyncio.to_thread(publish, number, ["wattaway.said.v1"])
-            await asyncio.sleep(0.05)
+        async def arrives(number: int) -> None:
+            deadline = time.monotonic() + 15
+            while number not in hints:
+                assert time.monotonic() < deadline
+                await asyncio.to_thread(publish, number, ["wattaway.said.v1"])
+                await asyncio.sleep(0.05)
 
-    try:
         await arrives(7)
         valkey.kill()
         await asyncio.to_thread(publish, 8, ["wattaway.said.v1"])
@@ -195,20 +207,11 @@ async def test_hints_go_through_redis_and_are_only_missed_without_it(valkey: Chi
         valkey.start()
         await arrives(9)
         assert 8 not in hints
-    finally:
-        listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await listening
-        publish.close()
 
 
 @pytest.mark.embedded
 async def test_whoever_follows_some_topics_is_not_woken_by_others(valkey: Child, tmp_path: Path) -> None:
-    url = f"unix://{socket_path(tmp_path)}"
-    publish, hints = HintPublisher(url, CHANNEL), []
-    wanted = ["wattaway.wanted.v1", "wattaway.rare.v1"]
-    listening = asyncio.create_task(listen_for_hints(url, CHANNEL, hints.append, topics=wanted))
-    try:
+    async with hinting(tmp_path, "wattaway.wanted.v1", "wattaway.rare.v1") as (publish, hints):
         deadline = time.monotonic() + 15
         while not hints:
             assert time.monotonic() < deadline
@@ -220,8 +223,3 @@ async def test_whoever_follows_some_topics_is_not_woken_by_others(valkey: Child,
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
         assert 2 not in hints
-    finally:
-        listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await listening
-        publish.close()
