@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
-from ops.embedded.nats import mqtt_lets_in
+from ops.embedded.nats import wait_until_let_in
 from ops.registering import Registration, registration
 from ops.settings import Settings
-
-_WITHIN_S = 20.0
 
 
 class BrokerDoor:
@@ -37,7 +34,8 @@ class BrokerDoor:
                 tokens, refused = self._register(new)
                 assert not refused, refused
                 if not self._opens_at_once:
-                    self._wait_until_open(new[-1], tokens[new[-1]])
+                    address = (self.settings.mqtt_host, self.settings.mqtt_port)
+                    wait_until_let_in(address, new[-1], tokens[new[-1]])
                 self._admitted.update(tokens)
             return {device_id: self._admitted[device_id] for device_id in wanted}
 
@@ -45,12 +43,6 @@ class BrokerDoor:
         if self._registration is None:
             self._registration = self._stack.enter_context(registration(self.settings, role="test"))
         return self._registration.tokens(device_ids)
-
-    def _wait_until_open(self, device_id: str, token: str) -> None:
-        address, deadline = (self.settings.mqtt_host, self.settings.mqtt_port), time.monotonic() + _WITHIN_S
-        while not mqtt_lets_in(address, device_id, token, client_id=device_id):
-            assert time.monotonic() < deadline, f"the broker does not know {device_id} after {_WITHIN_S:g} s"
-            time.sleep(0.05)
 
     def close(self) -> None:
         self._stack.close()

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bridges.kafka_topics import TopicNeeds
-from domain.errors import DependencyUnavailable
 from ops.child import Child, start_together
 from ops.embedded.kafka import EmbeddedKafka
-from ops.embedded.nats import EmbeddedNats, mqtt_lets_in
+from ops.embedded.nats import EmbeddedNats, wait_until_let_in
 from ops.embedded.ports import free_ports
 from ops.embedded.valkey import EmbeddedValkey
 from ops.registering import registration
@@ -24,8 +22,6 @@ from ops.settings import Settings
 from ops.stack.ports import StackPorts
 from ops.stack.servers import RealServers
 from ops.wiring import migrate
-
-_LET_IN_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -58,16 +54,9 @@ class Way:
         if new := tokens.keys() - self._let_in:
             # They were registered together: the broker learns of all of them at once.
             newest = next(iter(new))
-            self._wait_until_let_in(newest, tokens[newest])
+            wait_until_let_in((self.settings.mqtt_host, self.settings.mqtt_port), newest, tokens[newest])
             self._let_in.update(new)
         return tokens
-
-    def _wait_until_let_in(self, device_id: str, token: str) -> None:
-        address, deadline_s = (self.settings.mqtt_host, self.settings.mqtt_port), time.monotonic() + _LET_IN_WITHIN_S
-        while not mqtt_lets_in(address, device_id, token, client_id=device_id):
-            if time.monotonic() > deadline_s:
-                raise DependencyUnavailable("mqtt", f"does not let {device_id} in after {_LET_IN_WITHIN_S:g} s")
-            time.sleep(0.05)
 
     def process_env(self) -> dict[str, str]:
         """This process's environment with the way's settings in it."""

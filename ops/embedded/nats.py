@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import ssl
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import nkeys
 
-from domain.errors import SettingInvalid
+from domain.errors import DependencyUnavailable, SettingInvalid
 from ops.child import ChildSpec
 from ops.credentials import stored_secret
 from ops.embedded.ports import LOOPBACK, ask, is_open
@@ -153,6 +154,19 @@ def mqtt_lets_in(
     assert len(body) < 16384
     length = bytes([len(body)]) if len(body) < 128 else bytes([len(body) % 128 | 128, len(body) // 128])
     return ask(address, b"\x10" + length + body, 4, within_s, tls) == b"\x20\x02\x00\x00"
+
+
+def wait_until_let_in(address: tuple[str, int], device_id: str, token: str, *, within_s: float = 20.0) -> None:
+    """Return once the broker has learnt of a device that was registered just now. Blocking.
+
+    Raises:
+        DependencyUnavailable: it has not in time.
+    """
+    deadline_s = time.monotonic() + within_s
+    while not mqtt_lets_in(address, device_id, token, client_id=device_id):
+        if time.monotonic() > deadline_s:
+            raise DependencyUnavailable("mqtt", f"does not let {device_id} in after {within_s:g} s")
+        time.sleep(0.05)
 
 
 def callout_password(data_dir: Path) -> str:
