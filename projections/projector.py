@@ -55,16 +55,20 @@ class Projector:
         self._prefix, self._on_step = prefix, on_step
         self._refused: frozenset[str] = frozenset()
         self._at_work = asyncio.Lock()
+        self._reached: dict[Place, int] = {}
         self.positions: dict[Place, Position] = {}
         self.tenure = 0
         self.views_missed = 1
-        """How often Redis has missed a batch (as it may have before this start); see `keep_views`."""
+        """How often Redis may have missed a batch (as before this start); see `keep_views`."""
         self.shows_batches = False
 
     async def take_over(self, positions: Mapping[Place, Position]) -> None:
         """Go on from these positions; call it after `give_up` and with the positions as SQL has them now."""
         async with self._at_work:
             self._store.forget()
+            if any(one.next_offset != self._reached.get(place) for place, one in positions.items()):
+                # Another has written up to there, and may have died before it was shown.
+                self.views_missed += 1
             self.positions = dict(positions)
 
     async def give_up(self) -> None:
@@ -122,6 +126,7 @@ class Projector:
     def _committed(self, folded: FoldedBatch, elapsed_s: float) -> None:
         for place, offset in folded.next_offsets.items():
             self.positions[place] = self.positions[place]._replace(next_offset=offset)
+            self._reached[place] = offset
         self._metrics.commit_seconds.observe(elapsed_s)
         self._metrics.batch_size.observe(folded.records)
         self._metrics.readings.inc(len(folded.readings))

@@ -18,12 +18,16 @@ from projections.filling import fill_views
 from projections.folded import Newest, Presence
 from projections.folds import fold_records
 from projections.latest_views import LatestViews
+from projections.metrics import ProjectorMetrics
 from projections.newest_rows import device_views
 from projections.options import redis_client
+from projections.positions import read_positions
+from projections.projector import Projector
 from projections.schema import migrate
 from projections.store import Store
 from projections.tables import read_model
 from projections.views_check import check_views
+from projections.views_keeper import ViewsKeeper
 from tests.projection_records import GROUP, READINGS, T0_MS, MovableClock, begun, presence, reading, stored
 from tests.servers import World
 
@@ -125,6 +129,29 @@ async def test_a_filling_from_sql_gives_what_projecting_gives(views: LatestViews
     await views.show({"d0": newest(T0_MS + 1, 2**40, 0xFFFFFFFF)}, {})
     await fill_views(engine, read_model(), views)
     assert json.loads((await views.entries("latest"))["d0"][1])["seq"] == 2**40, "newer than SQL: kept"
+
+
+async def test_who_takes_over_shows_what_the_one_before_had_only_written(views: LatestViews, engine: Engine) -> None:
+    store, metrics = Store(engine, read_model(), GROUP, MovableClock()), ProjectorMetrics()
+    projector = Projector(store, views, MovableClock(), metrics)
+    keeper = ViewsKeeper(projector, engine, read_model(), views, metrics)
+    await projector.take_over(begun(store, READINGS))
+    assert await keeper.fill_if_needed()
+    await projector.project(projector.fold({READINGS: stored([reading("socket", 1)])}))
+    mine = projector.positions
+    await projector.give_up()
+    await projector.take_over(mine)
+    assert await keeper.fill_if_needed()
+    assert metrics.fillings._value.get() == 1, "what it has shown itself is not filled in again"
+
+    await projector.give_up()
+    # Killed between SQL and Redis.
+    unseen = fold_records({READINGS: stored([reading("socket", 2, T0_MS + 1)], first_offset=1)})
+    Store(engine, read_model(), GROUP, MovableClock()).commit(unseen, mine)
+    with engine.begin() as connection:
+        await projector.take_over(read_positions(connection, read_model(), GROUP))
+    assert await keeper.fill_if_needed()
+    assert json.loads((await views.entries("latest"))["socket"][1])["seq"] == 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -55,23 +55,22 @@ class Chain:
 
     def start(self, name: str, *, role: str | None = None, **settings: str) -> None:
         """Start a role and wait until it answers; `role` says which if the name is not one."""
-        env = {f"WATTAWAY_{setting.upper()}": value for setting, value in settings.items()}
-        self._roles[name] = self.world.start_role(role or name, env=env)
+        self._roles[name] = self.world.start_role(role or name, env=_env(settings))
 
     def start_another_projector(self, instance: str) -> None:
         """One more projector, which shares the work, or takes over what another no longer does."""
-        port = str(free_ports(1)[0])
-        self.start(instance, role="projector", projector_instance=instance, projector_metrics_port=port)
+        self.start(instance, role="projector", **_another(instance))
 
     def runs(self, name: str) -> bool:
         """Whether the role has not ended."""
         return self._roles[name].is_running()
 
-    def start_doomed_projector(self, step: str, *, batch: int) -> None:
-        """A projector that is killed at this step of its so-manieth batch."""
+    def start_doomed_projector(self, step: str, *, batch: int, instead: bool = True) -> None:
+        """A projector that is killed at this step of its so-manieth batch; instead of the one there was, or beside."""
         whole = self.world.role("projector").spec
         argv = [sys.executable, "-m", "tests.faults.doomed_projector", step, str(batch)]
-        self._roles["doomed"] = Child(replace(whole, argv=argv, env={**whole.env, "PYTHONPATH": str(_ROOT)}))
+        env = {**whole.env, "PYTHONPATH": str(_ROOT), **_env({} if instead else _another("doomed"))}
+        self._roles["doomed"] = Child(replace(whole, argv=argv, env=env))
         self._roles["doomed"].spawn()
 
     def kill9(self, name: str) -> None:
@@ -200,3 +199,12 @@ class Chain:
             print(f"--- the end of {role.spec.log_path}", *self.log_of(name).splitlines()[-_LOG_LINES:], sep="\n")
         if "doomed" in self._roles:
             self._roles["doomed"].kill()
+
+
+def _another(instance: str) -> dict[str, str]:
+    """The settings of a projector beside the first."""
+    return {"projector_instance": instance, "projector_metrics_port": str(free_ports(1)[0])}
+
+
+def _env(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"WATTAWAY_{setting.upper()}": value for setting, value in settings.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.chain import Chain
+from tests.faults.oracle import judge_read_models
+from tests.projection_records import append, reading
 
 _PROJECTIONS = Path(__file__).parents[2] / "projections"
 
@@ -58,6 +61,20 @@ def test_projectors_that_come_and_go_shift_the_partitions_and_nothing_is_lost(ch
         chain.kill9("projector-0")
     assert chain.runs("projector")
     chain.judge()
+
+
+@pytest.mark.long
+def test_what_a_killed_projector_had_written_but_not_shown_is_shown_by_who_takes_over(chain: Chain) -> None:
+    chain.start_doomed_projector("committed", batch=1, instead=False)
+    # Nothing more of these sockets comes after it was killed, which would hide what is not shown.
+    seq = 0
+    while chain.runs("doomed"):
+        assert seq < 60, "it has got no partition"
+        asyncio.run(append(chain.world, [reading(chain.world.device_id(f"s{n}"), seq) for n in range(16)]))
+        seq += 1
+        time.sleep(0.5)
+    assert chain.wait_for_end("doomed", within_s=1) == -signal.SIGKILL
+    judge_read_models(chain.world)
 
 
 @pytest.mark.long_on_stack
