@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from domain.errors import DependencyUnavailable, SettingInvalid
 
@@ -68,6 +68,8 @@ async def ensure_topics(bootstrap: str, topics: Sequence[str], needs: TopicNeeds
             await _check_configs(admin, topics, needs)
     except TimeoutError:
         raise DependencyUnavailable("kafka", f"no answer from {bootstrap} within {timeout_s:g} s") from None
+    except KafkaConnectionError as error:
+        raise DependencyUnavailable("kafka", f"none of {bootstrap} answers") from error
     except (KafkaError, OSError) as error:
         raise DependencyUnavailable("kafka", f"{bootstrap}: {error}") from error
 

@@ -18,6 +18,10 @@ _TETHER = Path(__file__).with_name("tether.py")
 _POLL_S = 0.05
 
 
+class ChildFailed(DependencyUnavailable):
+    """A server or role of our own does not start, or does not stay; no setting names another one."""
+
+
 def _nothing_to_prepare() -> None:
     """Most children need nothing before their start."""
 
@@ -86,7 +90,7 @@ class Child:
         """Prepare, start and wait until it answers.
 
         Raises:
-            DependencyUnavailable: it died, or did not answer in time; names its log.
+            ChildFailed: it died, or did not answer in time; names its log.
         """
         self.spec.prepare()
         self.spawn()
@@ -96,14 +100,14 @@ class Child:
         """Return once it answers.
 
         Raises:
-            DependencyUnavailable: it died, or did not answer in time; names its log.
+            ChildFailed: it died, or did not answer in time; names its log.
         """
         deadline = time.monotonic() + self.spec.ready_within_s
         while not self.spec.is_ready():
             if not self.is_running():
-                raise DependencyUnavailable(self.spec.name, f"it ended with {self.exit_code()}{self.last_words()}")
+                raise ChildFailed(self.spec.name, f"it ended with {self.exit_code()}{self.last_words()}")
             if time.monotonic() > deadline:
-                raise DependencyUnavailable(self.spec.name, f"no answer within {self.spec.ready_within_s:g} s")
+                raise ChildFailed(self.spec.name, f"no answer within {self.spec.ready_within_s:g} s")
             time.sleep(_POLL_S)
 
     def signal(self, number: signal.Signals) -> None:
@@ -146,7 +150,7 @@ def start_together(children: Sequence[Child]) -> None:
     """Start children that do not wait for each other, or that answer only together (nodes of a cluster).
 
     Raises:
-        DependencyUnavailable: one of them died or does not answer; the others may run.
+        ChildFailed: one of them died or does not answer; the others may run.
     """
     with ThreadPoolExecutor(max(1, len(children))) as pool:
         list(pool.map(lambda child: child.spec.prepare(), children))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 
 from domain.errors import SettingInvalid, WattAwayError
+from ops.complaints import complaint
 from ops.firmware.commands import firmware as firmware_commands
 from ops.logs import configure_logging
 from ops.secret_file import secret_in
@@ -268,7 +268,7 @@ def main() -> None:
         cause = _first_cause(error)
         if not isinstance(cause, WattAwayError | OSError):
             raise
-        complaints.print(f"wattaway: {_one_line(cause)}", markup=False)
+        complaints.print(f"wattaway: {complaint(cause)}", markup=False)
         sys.exit(WRONG_SETTING_EXIT_CODE if isinstance(cause, SettingInvalid) else 1)
 
 
@@ -277,12 +277,6 @@ def _first_cause(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _one_line(error: WattAwayError | OSError) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"the disk is full{f' ({error.filename})' if error.filename else ''}; make room, then start again"
-    return str(error)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def _ports(settings: Settings) -> Iterator[tuple[str, int, str]]:
     yield "API_PORT", settings.api_port, settings.api_host
     for name in (f"{role}_metrics_port" for role in METRICS_ROLES):
         if port := getattr(settings, name):
-            yield name.upper(), port, LOOPBACK
+            yield name.upper(), port, settings.metrics_host
 
 
 def _not_ours(setting: str, value: str) -> SettingInvalid:

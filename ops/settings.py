@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
 
-    mqtt_host: str = Field("127.0.0.1", description="MQTT broker.")
+    mqtt_host: str = Field("127.0.0.1", min_length=1, description="MQTT broker.")
     mqtt_port: int = Field(21883, ge=1, le=65535, description="MQTT broker's port.")
     mqtt_tls_ca: str = Field(
         "", description="PEM file of who signed the MQTT broker's certificate; empty: it is asked without TLS."
@@ -86,7 +86,9 @@ class Settings(BaseSettings):
     )
     redis_prefix: str = Field("wattaway:", description="Put before every Redis key and channel.")
 
-    api_host: str = Field("127.0.0.1", description="Where the API listens; beyond loopback only if you say so.")
+    api_host: str = Field(
+        "127.0.0.1", min_length=1, description="Where the API listens; beyond loopback only if you say so."
+    )
     api_port: int = Field(28080, ge=1, le=65535, description="The API's port.")
     api_tls_certificate: str = Field("", description="PEM file of the API's certificate chain; empty: plain HTTP.")
     api_tls_key: str = Field("", description="PEM file of that certificate's private key.")
@@ -110,6 +112,7 @@ class Settings(BaseSettings):
     rate_limit_set_up: str = Field("10/minute", description="Set-up codes tried by one address.")
     metrics_host: str = Field(
         "127.0.0.1",
+        min_length=1,
         description="Where roles show their metrics, to whoever asks there; beyond loopback only if you say so.",
     )
     metrics_sources: str = Field(
@@ -173,8 +176,7 @@ class Settings(BaseSettings):
     @classmethod
     def _brokers(cls, text: str) -> str:
         for one in listed(text) or ("",):
-            host, _, port = one.rpartition(":")
-            if not host or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+            if not _is_address(one):
                 raise ValueError(f"{one!r} is not a host and its port such as kafka-1:9092")
         return text
 
@@ -219,8 +221,9 @@ class Settings(BaseSettings):
     @classmethod
     def _sources(cls, text: str) -> str:
         for one in listed(text):
-            if not re.fullmatch(r"[a-z]+=[^=/\s]+:[0-9]{1,5}", one):
-                raise ValueError(f"{one!r} is not role=host:port")
+            role, _, address = one.partition("=")
+            if role not in METRICS_ROLES or not _is_address(address):
+                raise ValueError(f"{one!r} is not role=host:port, with one of {', '.join(METRICS_ROLES)}")
         return text
 
     @property
@@ -262,6 +265,12 @@ def _reached(host: str) -> str:
     """The host of a URL under which this machine reaches what listens there."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"[{host}]" if ":" in host else host
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is a host and its port."""
+    host, _, port = text.rpartition(":")
+    return bool(re.fullmatch(r"[^=/\s]+", host) and re.fullmatch("[0-9]{1,5}", port)) and 1 <= int(port) <= 65535
 
 
 def listed(text: str) -> tuple[str, ...]:

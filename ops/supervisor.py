@@ -14,7 +14,7 @@ import structlog
 
 from domain.errors import DependencyUnavailable, SettingInvalid, WattAwayError
 from ops.backoff import Backoff
-from ops.child import Child, ChildSpec
+from ops.child import Child, ChildFailed, ChildSpec
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ class Supervisor:
         """Run until `stop`; returns when every child is gone.
 
         Raises:
-            SettingInvalid, DependencyUnavailable: a child that never answered cannot be started.
+            SettingInvalid, ChildFailed: a child that never answered cannot be started.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -192,7 +192,7 @@ class Supervisor:
         if supervised.child.exit_code() == SETTING_INVALID_EXIT_CODE:
             raise SettingInvalid(f"{supervised.spec.name} does not start: {failure}")
         if supervised.restarts + 1 >= self._first_failures:
-            raise DependencyUnavailable(supervised.spec.name, f"it failed {supervised.restarts + 1} times: {failure}")
+            raise ChildFailed(supervised.spec.name, f"it failed {supervised.restarts + 1} times: {failure}")
 
     async def _stop(self, supervised: Supervised) -> None:
         """Wait for those that depend on it, then SIGTERM, then SIGKILL once its time is over."""

@@ -149,7 +149,7 @@ def translated_errors(setting: str = "WATTAWAY_DATABASE_URL") -> Iterator[None]:
             raise SettingInvalid(f"{setting}: {_detail(cause)}; {what_to_do}") from error
         if not may_pass(error):
             raise
-        raise DependencyUnavailable("database", str(cause)) from error
+        raise DependencyUnavailable("database", _detail(cause)) from error
 
 
 def _refusal(cause: BaseException) -> str:
@@ -166,7 +166,8 @@ def _refusal(cause: BaseException) -> str:
 
 def _detail(cause: BaseException) -> str:
     """The driver's sentence, which names user, host and database, never the password."""
-    return str(cause if isinstance(cause, OSError) else cause.args[-1])
+    sentence = str(cause if isinstance(cause, OSError) or not cause.args else cause.args[-1])
+    return sentence or type(cause).__name__
 
 
 def may_pass(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
@@ -119,6 +119,8 @@ async def describe_topics(bootstrap: str, topics: Sequence[str], *, timeout_s: f
         async with asyncio.timeout(timeout_s):
             await client.bootstrap()
             response = await client.send(client.get_random_node(), _MetadataRequest(topics))
+    except KafkaConnectionError as error:
+        raise DependencyUnavailable("kafka", f"none of {bootstrap} answers") from error
     except (TimeoutError, KafkaError, OSError, NotImplementedError) as error:
         raise DependencyUnavailable("kafka", f"{bootstrap}: {error or type(error).__name__}") from error
     finally:

@@ -11,8 +11,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from domain.errors import DependencyUnavailable
-from ops.child import ChildSpec
+from ops.child import ChildFailed, ChildSpec
 from ops.embedded.jars import cache_dir, fetch_jars
 from ops.embedded.java import find_java
 from ops.embedded.ports import LOOPBACK, ask
@@ -120,7 +119,7 @@ class EmbeddedKafka:
         """Write the configuration and, at the very first start, format the log directory.
 
         Raises:
-            DependencyUnavailable: it cannot be formatted.
+            ChildFailed: it cannot be formatted.
         """
         self.home.mkdir(parents=True, exist_ok=True)
         log = self.data_dir.resolve() / "logs" / f"{self.name}.log"
@@ -176,9 +175,9 @@ class EmbeddedKafka:
             )
         except subprocess.TimeoutExpired:
             detail = f"{draft} was not formatted within {_FORMAT_WITHIN_S:g} s"
-            raise DependencyUnavailable("kafka", detail) from None
+            raise ChildFailed("kafka", detail) from None
         if done.returncode != 0:
-            raise DependencyUnavailable("kafka", f"{draft} cannot be formatted: {(done.stderr or done.stdout)[-400:]}")
+            raise ChildFailed("kafka", f"{draft} cannot be formatted: {(done.stderr or done.stdout)[-400:]}")
         draft.replace(self.home / "log")
 
 

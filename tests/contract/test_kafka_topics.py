@@ -108,7 +108,7 @@ async def test_more_copies_than_brokers_are_refused_with_kafkas_reason(world: Wo
 
 async def test_a_kafka_that_is_not_there_is_unavailable() -> None:
     (port,) = free_ports(1)
-    with pytest.raises(DependencyUnavailable, match=f"kafka is unavailable: 127.0.0.1:{port}"):
+    with pytest.raises(DependencyUnavailable, match=f"kafka is unavailable: none of 127.0.0.1:{port}"):
         await ensure_topics(f"127.0.0.1:{port}", ["t"], TopicNeeds(1, 1))
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ops.child import ChildFailed
+from ops.complaints import complaint
 from ops.embedded.ports import LOOPBACK, free_ports, why_not_free
 from ops.preflight import check_embedded
 from ops.replay import check_plan
@@ -20,7 +22,7 @@ from ops.settings import Settings
 from ops.settings_table import settings_listing, unknown_settings
 from tests.servers import settings_from
 
-COMMANDS = ["up", "run", "simulate", "replay", "rebuild", "verify", "migrate", "status", "settings"]
+COMMANDS = ["up", "run", "simulate", "replay", "set-up", "rebuild", "verify", "migrate", "status", "audit", "settings"]
 
 
 def wattaway(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -103,6 +105,9 @@ def test_secrets_are_masked() -> None:
         ("TIME_ZONE", "Europe/Atlantis", "not an IANA time zone"),
         ("KAFKA_TOPIC_PREFIX", "a b", "match pattern"),
         ("METRICS_SOURCES", "bridge:29101", "not role=host:port"),
+        ("METRICS_SOURCES", "bridge=b:29101,relay=r:99999", "'relay=r:99999' is not role=host:port"),
+        ("METRICS_SOURCES", "bridges=b:29101", "with one of bridge, projector"),
+        ("MQTT_HOST", "", "at least 1 character"),
         ("DATABASE_URL", "hush-hush", "a database is mysql+pymysql://"),
         ("DATABASE_URL", "mysql://me:hush@db/wattaway", "a database is mysql+pymysql://"),
         ("EVENT_STORE_URL", "mysql+pymysql://me:hush@db:port/wattaway", "a database is mysql+pymysql://"),
@@ -231,19 +236,45 @@ def test_up_refuses_settings_that_point_at_other_servers(name: str, value: str) 
         check_embedded(settings)
 
 
-def test_a_server_out_of_reach_is_one_line(tmp_path: Path) -> None:
-    kafka, mqtt = free_ports(2)
+@pytest.mark.parametrize(
+    ("command", "dependency", "setting"),
+    [
+        ("run bridge", "kafka", "WATTAWAY_KAFKA_BOOTSTRAP"),
+        ("run projector", "kafka", "WATTAWAY_KAFKA_BOOTSTRAP"),
+        ("run relay", "database", "WATTAWAY_DATABASE_URL"),
+        ("run api", "database", "WATTAWAY_DATABASE_URL"),
+        ("migrate", "database", "WATTAWAY_DATABASE_URL"),
+        ("verify", "database", "WATTAWAY_DATABASE_URL"),
+    ],
+)
+def test_a_server_out_of_reach_is_one_line_that_says_what_to_do(
+    tmp_path: Path, command: str, dependency: str, setting: str
+) -> None:
+    kafka, mqtt, database = free_ports(3)
     told = wattaway(
         tmp_path,
-        "run",
-        "bridge",
-        WATTAWAY_KAFKA_BOOTSTRAP=f"127.0.0.1:{kafka}",
+        *command.split(),
+        WATTAWAY_KAFKA_BOOTSTRAP=f"{LOOPBACK}:{kafka}",
         WATTAWAY_MQTT_PORT=str(mqtt),
+        WATTAWAY_DATABASE_URL=f"mysql+pymysql://ada:swordfish@{LOOPBACK}:{database}/wattaway",
         WATTAWAY_BRIDGE_METRICS_PORT="0",
+        WATTAWAY_PROJECTOR_METRICS_PORT="0",
+        WATTAWAY_RELAY_METRICS_PORT="0",
         WATTAWAY_LOG_LEVEL="error",
     )
     assert told.returncode == 1
-    complaints = [line for line in told.stderr.splitlines() if line.startswith("wattaway: ")]
-    assert len(complaints) == 1
-    assert "kafka is unavailable" in complaints[0]
-    assert "Traceback" not in told.stderr
+    # What the Kafka client itself logs is JSON.
+    (line,) = [line for line in told.stderr.splitlines() if not line.startswith("{")]
+    assert line.startswith(f"wattaway: {dependency} is unavailable: ")
+    assert LOOPBACK in line
+    assert setting in line
+    assert "swordfish" not in told.stderr
+
+
+def test_a_full_disk_is_said_with_its_file() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/data/x.db")
+    assert complaint(full) == "the disk is full (/data/x.db); make room, then start again"
+
+
+def test_an_embedded_server_that_does_not_start_blames_no_setting() -> None:
+    assert complaint(ChildFailed("kafka", "it ended with 1")) == "kafka is unavailable: it ended with 1"
