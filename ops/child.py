@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from domain.errors import DependencyUnavailable
 
 _TETHER = Path(__file__).with_name("tether.py")
 _POLL_S = 0.05
+_STACK_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
+"""What ends the words of a dying Java."""
 
 
 class ChildFailed(DependencyUnavailable):
@@ -37,6 +40,7 @@ class ChildSpec:
         ready_within_s: how long a start may take.
         stop_within_s: how long it may take to obey SIGTERM before it is killed.
         after: the children that must answer before this one starts.
+        cwd: where it runs; None: where we do.
         account: run it under this account of the machine (only root may); empty: under one's own.
     """
 
@@ -46,6 +50,7 @@ class ChildSpec:
     is_ready: Callable[[], bool]
     prepare: Callable[[], None] = _nothing_to_prepare
     env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
     ready_within_s: float = 60.0
     stop_within_s: float = 10.0
     after: tuple[str, ...] = ()
@@ -83,6 +88,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.spec.env},
+                cwd=self.spec.cwd,
                 start_new_session=True,
             )
 
@@ -142,7 +148,7 @@ class Child:
             lines = self.spec.log_path.read_text(errors="replace").splitlines()
         except OSError:
             return ""
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        said = next((line.strip() for line in reversed(lines) if line.strip() and not _STACK_FRAME.match(line)), "")
         return f"; its last words in {self.spec.log_path}: {said[:300]}" if said else f"; see {self.spec.log_path}"
 
 

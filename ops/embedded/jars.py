@@ -27,7 +27,7 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 def cache_dir(environment: Mapping[str, str] = os.environ) -> Path:
     base = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".cache")
-    return Path(base) / "wattaway" / f"kafka-{KAFKA_VERSION}"
+    return Path(base).absolute() / "wattaway" / f"kafka-{KAFKA_VERSION}"
 
 
 def class_path(directory: Path) -> str | None:
@@ -53,6 +53,8 @@ def fetch_jars(directory: Path, progress: Progress | None = None) -> str:
     Raises:
         SettingInvalid: no network, no space, or a file that is not the one we know; one line with what to do.
     """
+    if os.pathsep in str(directory):
+        raise SettingInvalid(f"XDG_CACHE_HOME: Java takes no jars from {directory}, as it has a {os.pathsep!r} in it")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(directory / "lock"):

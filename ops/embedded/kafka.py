@@ -1,4 +1,8 @@
-"""Apache Kafka as a child: a KRaft node on loopback, alone or one of a cluster, its log kept for ever."""
+"""Apache Kafka as a child: a KRaft node on loopback, alone or one of a cluster, its log kept for ever.
+
+It runs in its own folder and is told of files by their names there: in a `.properties` file a path with a comma would
+be two, and one beyond ASCII another; in `log4j2.xml` an `&` would end it.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,8 @@ from ops.embedded.java import find_java
 from ops.embedded.ports import LOOPBACK, ask
 
 _FORMAT_WITHIN_S = 60
+_PROPERTIES_FILE, _LOG4J_FILE = "server.properties", "log4j2.xml"
+_LOGGING = f"-Dlog4j2.configurationFile={_LOG4J_FILE}"
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -26,7 +32,7 @@ advertised.listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_p
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 {quorum}
-log.dirs={log_dir}
+log.dirs={log}
 auto.create.topics.enable=false
 log.retention.ms=-1
 log.retention.bytes=-1
@@ -50,7 +56,7 @@ num.io.threads=4
 _LOG4J = """\
 <Configuration status="WARN">
   <Appenders>
-    <RollingFile name="file" fileName="{log}" filePattern="{log}.%i">
+    <RollingFile name="file" fileName="../logs/{name}.log" filePattern="../logs/{name}.log.%i">
       <PatternLayout pattern="%d{{yyyy-MM-dd'T'HH:mm:ss.SSSX}}{{UTC}} %p %m (%c{{1}})%n"/>
       <SizeBasedTriggeringPolicy size="10 MB"/>
       <DefaultRolloverStrategy max="3"/>
@@ -102,13 +108,13 @@ class EmbeddedKafka:
 
     def spec(self) -> ChildSpec:
         """The child; its jars must have been fetched (`jars.fetch_jars`) or be fetchable."""
-        log4j = self.home / "log4j2.xml"
-        java = [str(find_java()), f"-Xmx{self.heap_mib}m", f"-Xms{self.heap_mib // 2}m", *_FRUGAL_JAVA]
+        java = [_java(), f"-Xmx{self.heap_mib}m", f"-Xms{self.heap_mib // 2}m", *_FRUGAL_JAVA]
         java += ["-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"]
         return ChildSpec(
             name=self.name,
-            argv=[*java, f"-Dlog4j2.configurationFile={log4j}", "kafka.Kafka", str(self._properties)],
-            env={"CLASSPATH": fetch_jars(cache_dir())},
+            argv=[*java, _LOGGING, "kafka.Kafka", _PROPERTIES_FILE],
+            env=_java_env(),
+            cwd=self.home,
             log_path=self.data_dir.resolve() / "logs" / f"{self.name}.out",
             prepare=self.prepare,
             is_ready=self.is_ready,
@@ -122,27 +128,22 @@ class EmbeddedKafka:
             ChildFailed: it cannot be formatted.
         """
         self.home.mkdir(parents=True, exist_ok=True)
-        log = self.data_dir.resolve() / "logs" / f"{self.name}.log"
-        (self.home / "log4j2.xml").write_text(_LOG4J.format(log=log))
-        if not (self.home / "log").exists():
+        (self.home / _LOG4J_FILE).write_text(_LOG4J.format(name=self.name))
+        if not (self.home / "log" / "meta.properties").exists():
             self._format()
-        self._write_properties(self._properties, self.home / "log")
+        self._write_properties(_PROPERTIES_FILE, "log")
 
     def is_ready(self) -> bool:
         """It answers an ApiVersions request, which it does only once it is registered and caught up."""
         return kafka_answers((LOOPBACK, self.port))
 
-    @property
-    def _properties(self) -> Path:
-        return self.home / "server.properties"
-
-    def _write_properties(self, path: Path, log_dir: Path) -> None:
+    def _write_properties(self, name: str, log: str) -> None:
         quorum, replicas = f"controller.quorum.bootstrap.servers={LOOPBACK}:{self.controller_port}", 1
         if self.quorum is not None:
             voters = enumerate(self.quorum.controller_ports, start=1)
             quorum = "controller.quorum.voters=" + ",".join(f"{node}@{LOOPBACK}:{port}" for node, port in voters)
             replicas = min(3, len(self.quorum.controller_ports))
-        path.write_text(
+        (self.home / name).write_text(
             _PROPERTIES.format(
                 host=LOOPBACK,
                 port=self.port,
@@ -151,23 +152,23 @@ class EmbeddedKafka:
                 quorum=quorum,
                 replicas=replicas,
                 in_sync=2 if replicas >= 3 else 1,
-                log_dir=log_dir,
+                log=log,
             )
         )
 
     def _format(self) -> None:
         # Formatted under another name and renamed, so that an interrupted attempt is simply begun again.
-        draft, properties = self.home / "log.draft", self.home / "format.properties"
+        draft, properties = self.home / "log.draft", "format.properties"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
-        self._write_properties(properties, draft)
-        tool = [str(find_java()), "-Xmx128m", f"-Dlog4j2.configurationFile={self.home / 'log4j2.xml'}"]
-        tool += ["kafka.tools.StorageTool", "format", "--cluster-id"]
+        self._write_properties(properties, draft.name)
+        tool = [_java(), "-Xmx128m", _LOGGING, "kafka.tools.StorageTool", "format", "--cluster-id"]
         tool += [new_cluster_id(), "--standalone"] if self.quorum is None else [self.quorum.cluster_id]
         try:
             done = subprocess.run(  # noqa: S603
-                [*tool, "--config", str(properties)],
-                env={**os.environ, "CLASSPATH": fetch_jars(cache_dir())},
+                [*tool, "--config", properties],
+                env={**os.environ, **_java_env()},
+                cwd=self.home,
                 capture_output=True,
                 text=True,
                 timeout=_FORMAT_WITHIN_S,
@@ -179,6 +180,15 @@ class EmbeddedKafka:
         if done.returncode != 0:
             raise ChildFailed("kafka", f"{draft} cannot be formatted: {(done.stderr or done.stdout)[-400:]}")
         draft.replace(self.home / "log")
+
+
+def _java() -> str:
+    return str(find_java().absolute())
+
+
+def _java_env() -> dict[str, str]:
+    # In the locale of a bare service Java could not open a path beyond ASCII.
+    return {"CLASSPATH": fetch_jars(cache_dir()), "LC_ALL": "C.UTF-8"}
 
 
 def kafka_answers(address: tuple[str, int], within_s: float = 0.5) -> bool:

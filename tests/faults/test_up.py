@@ -25,14 +25,14 @@ class Up:
     """`wattaway up` on a data dir of its own, on free ports."""
 
     def __init__(self, folder: Path) -> None:
-        self.data_dir = folder / "data"
+        self.data_dir = folder / "Küche, 1 & 2"  # A person's folder, not a programmer's.
         self._output = folder / "output"
         names = ("MQTT_PORT", "EMBEDDED_NATS_PORT", "EMBEDDED_KAFKA_CONTROLLER_PORT", "BRIDGE_METRICS_PORT")
         names += ("PROJECTOR_METRICS_PORT", "RELAY_METRICS_PORT", "DISPATCHER_METRICS_PORT", "API_PORT", "KAFKA")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._env = {f"WATTAWAY_{name}": str(port) for name, port in self.ports.items() if name != "KAFKA"}
         self._env |= {"WATTAWAY_KAFKA_BOOTSTRAP": f"{LOOPBACK}:{self.ports['KAFKA']}"}
-        self._env |= {"WATTAWAY_DATA_DIR": str(self.data_dir)}
+        self._env |= {"WATTAWAY_DATA_DIR": str(self.data_dir), "LC_ALL": "C"}
         self._folder = folder
         self.process: subprocess.Popen[bytes] | None = None
         self._seen: dict[int, psutil.Process] = {}

@@ -65,6 +65,7 @@ def _without(lines: list[str], options: tuple[str, ...]) -> list[str]:
 def test_its_kafka_has_the_properties_of_the_stack(compose: dict[str, Any], tmp_path: Path) -> None:
     node = EmbeddedKafka(tmp_path, 9092, 9093, 1, Quorum("d2F0dGF3YXktY29tcG9zZQ", (9093,) * KAFKA_NODES))
     (node.home / "log").mkdir(parents=True)
+    (node.home / "log" / "meta.properties").touch()  # So that it is not formatted.
     node.prepare()
     lines = (node.home / "server.properties").read_text(encoding="utf-8").splitlines()
     ours = dict(line.split("=", 1) for line in lines)

@@ -117,3 +117,8 @@ def test_without_a_network_the_first_start_says_what_to_do(tmp_path: Path, monke
     with pytest.raises(SettingInvalid, match="connect to the internet for the first start") as caught:
         jars.fetch_jars(tmp_path / "cache")
     assert "\n" not in str(caught.value)
+
+
+def test_a_cache_that_a_class_path_cannot_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid, match="XDG_CACHE_HOME: Java takes no jars from .*a:b"):
+        jars.fetch_jars(tmp_path / "a:b")

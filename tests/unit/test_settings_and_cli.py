@@ -64,11 +64,11 @@ def test_what_settings_prints_is_a_valid_env_file(tmp_path: Path) -> None:
 
 def test_a_trace_that_cannot_be_replayed_is_said_before_any_server_is_needed(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text("when,device_id,power_w\n")
-    for name, complaint in (("trace.csv", "line 1: no column ts"), ("none.csv", "No such file")):
+    for name, reason in (("trace.csv", "line 1: no column ts"), ("none.csv", "No such file")):
         told = wattaway(tmp_path, "replay", name)
         assert told.returncode == 2
         assert told.stderr.startswith(f"wattaway: {name}")
-        assert complaint in told.stderr
+        assert reason in told.stderr
 
 
 @pytest.mark.parametrize("speed", ["60", "max"])
