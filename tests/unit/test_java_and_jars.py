@@ -120,5 +120,5 @@ def test_without_a_network_the_first_start_says_what_to_do(tmp_path: Path, monke
 
 
 def test_a_cache_that_a_class_path_cannot_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingInvalid, match="XDG_CACHE_HOME: Java takes no jars from .*a:b"):
+    with pytest.raises(SettingInvalid, match=r"XDG_CACHE_HOME: Java takes no jars from .*a:b"):
         jars.fetch_jars(tmp_path / "a:b")
