@@ -41,7 +41,7 @@ async def serve_relay_role(settings: Settings, on_step: Callable[[str], None]) -
 @contextmanager
 def _alone(engine: Engine, setting: str) -> Iterator[bool]:
     with translated_errors(setting), sole(engine, "relay", frozen_s=_FROZEN_S) as held:
-        yield held
+        yield held is not None
 
 
 async def _topic_id(bootstrap: str, topic: str) -> str:

@@ -23,7 +23,8 @@ LOCK_WAIT_S = 5
 """Short, because whoever waits tries again, and must be able to stop within 10 s."""
 _IDLE_TRANSACTION_S = 4
 """MariaDB ends a transaction whose owner stands still (a frozen projector), before those who wait for it give up."""
-_MYSQL_IDLE_S = 60
+LONGEST_IDLE_S = 60
+"""MySQL has no such limit, only one for idle connections (the pool makes those anew)."""
 _SQLITE_PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = NORMAL",
@@ -85,9 +86,8 @@ def _mysql_engine(url: str, **options: Any) -> Engine:
 
 
 def _prepare_mysql(connection: Any, _record: object) -> None:
-    # MySQL has no time-out for idle transactions, only one for idle connections (the pool makes those anew).
     mariadb = "MariaDB" in connection.get_server_info()
-    idle = f"idle_transaction_timeout = {_IDLE_TRANSACTION_S}" if mariadb else f"wait_timeout = {_MYSQL_IDLE_S}"
+    idle = f"idle_transaction_timeout = {_IDLE_TRANSACTION_S}" if mariadb else f"wait_timeout = {LONGEST_IDLE_S}"
     with connection.cursor() as cursor:
         cursor.execute(
             f"SET SESSION {idle}, innodb_lock_wait_timeout = {LOCK_WAIT_S}, lock_wait_timeout = {LOCK_WAIT_S}, "

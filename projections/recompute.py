@@ -15,13 +15,24 @@ from sqlalchemy import Connection, Engine, Table
 
 from domain.clock import Clock
 from projections.days import day_of
-from projections.dialect import execute, insert_new, keys_sql, put, skip_locked, translated_errors, wait_for_batches
+from projections.dialect import (
+    LONGEST_IDLE_S,
+    execute,
+    insert_new,
+    keys_sql,
+    put,
+    skip_locked,
+    translated_errors,
+    wait_for_batches,
+)
 from projections.rollups import HOUR_MS, MAX_TARGETS, QUARTER_MS, BucketRow, Target, compute_buckets, sums_sql
 from projections.sole_work import sole
 from projections.tables import ReadModel
 
 GRACE_MS = 10_000
 """How long after its end a bucket is left to the batches that saw it open: more than clocks differ."""
+_FROZEN_S = 2 * LONGEST_IDLE_S
+"""A projector that stands still for so long loses the work to another: its transaction is over by then, too."""
 _CHUNK = MAX_TARGETS
 """Buckets of one transaction, computed by one statement: tens of milliseconds, so that batches are not held up."""
 
@@ -39,14 +50,16 @@ def recompute_closed(
         DependencyUnavailable: the database is out of reach or busy; nothing is lost, the marks stand.
     """
     count = 0
-    with translated_errors(), sole(engine, "rollups") as alone:
-        if not alone:
+    with translated_errors(), sole(engine, "rollups", frozen_s=_FROZEN_S) as right:
+        if right is None:
             return 0
         newest_ms = clock.now_ms() - GRACE_MS - QUARTER_MS
         with engine.begin() as connection:
             wait_for_batches(connection, model.consumer_positions)
         while go_on():
             with engine.begin() as connection:
+                if not right.stands(connection):
+                    break
                 done = _recompute_chunk(connection, model, zone, newest_ms)
             if not done:
                 break

@@ -8,6 +8,7 @@ time between, so neither a reset nor a gap invents energy, and what was used dur
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Table
@@ -18,6 +19,8 @@ from projections.tables import ReadModel
 
 QUARTER_MS = 900_000
 HOUR_MS = 3_600_000
+_MOST_MWH, _PER_MS = Fraction(MAX_POWER_MW, HOUR_MS).as_integer_ratio()
+"""What a socket can draw. In lowest terms: 64 bits then hold the products of any counter and any instant."""
 MAX_TARGETS = 200
 """Two SELECTs each; SQLite takes at most 500 in one statement."""
 
@@ -73,7 +76,7 @@ def buckets_sql(readings: Table, targets: Sequence[Target]) -> str:
     """
     parts = [_readings_sql(readings.name, number, target) for number, target in enumerate(targets)]
     order = "PARTITION BY target, energy_mwh IS NULL ORDER BY measured_at_ms, boot, seq"
-    fits = f"(energy_mwh - earlier_mwh) * {HOUR_MS} <= {MAX_POWER_MW} * (measured_at_ms - earlier_at_ms)"
+    fits = f"(energy_mwh - earlier_mwh) * {_PER_MS} <= {_MOST_MWH} * (measured_at_ms - earlier_at_ms)"
     step = f"CASE WHEN energy_mwh > earlier_mwh AND {fits} THEN energy_mwh - earlier_mwh ELSE 0 END"
     return f"""
         SELECT device_ref, bucket_at_ms, COUNT(*) AS readings, CAST(SUM(power_mw) AS SIGNED) AS power_mw_sum,

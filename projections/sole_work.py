@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,13 +17,27 @@ from projections.dialect import is_mysql
 _A_YEAR_S = 31_536_000
 
 
+class Right(NamedTuple):
+    """To do some work alone; `holder` is the connection that has MySQL's lock `name`."""
+
+    name: str = ""
+    holder: int | None = None
+
+    def stands(self, connection: Connection) -> bool:
+        """Whether it still does: ask in the transaction that does the work, and let that one end before `frozen_s`."""
+        if self.holder is None:
+            return True
+        found = connection.execute(text("SELECT IS_USED_LOCK(:name)"), {"name": self.name}).scalar()
+        return bool(found == self.holder)
+
+
 @contextmanager
-def sole(engine: Engine, work: str, *, frozen_s: int = _A_YEAR_S) -> Iterator[bool]:
-    """Yield whether this process alone does `work` on this database for as long as the context lasts.
+def sole(engine: Engine, work: str, *, frozen_s: int = _A_YEAR_S) -> Iterator[Right | None]:
+    """Yield the right to do `work` on this database alone for as long as the context lasts; None: another has it.
 
     Args:
-        frozen_s: on MySQL a process that stands still (SIGSTOP) for so long has lost it, and does not learn that here:
-            its work must be fenced. On SQLite it keeps it.
+        frozen_s: on MySQL a process that stands still (SIGSTOP) for so long has lost it, and learns that only by
+            asking `Right.stands`: its work must be fenced. On SQLite it keeps it.
     """
     if is_mysql(engine):
         with engine.connect() as connection:
@@ -30,11 +45,12 @@ def sole(engine: Engine, work: str, *, frozen_s: int = _A_YEAR_S) -> Iterator[bo
             connection.detach()
             connection.execute(text(f"SET SESSION wait_timeout = {frozen_s}"))
             name = f"{str(engine.url.database)[:40]}.{work}"
-            held = connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": name}).scalar() == 1
+            asked = text("SELECT GET_LOCK(:name, 0), CONNECTION_ID()")
+            held, holder = connection.execute(asked, {"name": name}).one()
             connection.commit()
             try:
                 with _kept_awake(connection, frozen_s / 4) if held else nullcontext():
-                    yield held
+                    yield Right(name, holder) if held else None
             finally:
                 # A connection that is lost holds nothing any more.
                 with suppress(SQLAlchemyError):
@@ -44,9 +60,9 @@ def sole(engine: Engine, work: str, *, frozen_s: int = _A_YEAR_S) -> Iterator[bo
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
+            yield None
             return
-        yield True
+        yield Right()
 
 
 @contextmanager
