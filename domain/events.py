@@ -7,7 +7,7 @@ record that stands in the log twice is the same event.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Any, Literal, NamedTuple
@@ -36,6 +36,8 @@ LIFECYCLE_TOPIC = "wattaway.lifecycle.v1"
 DEAD_LETTERS_TOPIC = "wattaway.dead-letters.v1"
 
 Header = tuple[str, bytes]
+Headers = Sequence[tuple[str, bytes | None]]
+"""As Kafka gives them back: anybody may have written a null."""
 # In Python `$` also matches before a line end, which no device id has.
 DeviceId = Annotated[str, Meta(pattern=DEVICE_ID_PATTERN + r"(?!\n)")]
 Instant = Annotated[datetime, Meta(tz=True)]
@@ -259,6 +261,7 @@ def decode_reading(value: bytes) -> ReadingRecorded:
         EventRejected: not a reading event, or with values no socket can have.
     """
     try:
+        _check_text(value)
         event: ReadingRecorded = _decode_reading(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EventRejected("schema", str(error)) from error
@@ -276,26 +279,34 @@ def decode_known_reading(value: bytes) -> ReadingRecorded:
         EventRejected: not a reading event, or with values no socket can have.
     """
     try:
+        _check_text(value)
         event: ReadingRecorded = _decode_without_patterns(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EventRejected("schema", str(error)) from error
     return event
 
 
-def decode_event(value: bytes | None, headers: list[Header] | tuple[Header, ...]) -> Event:
+def decode_event(value: bytes | None, headers: Headers) -> Event:
     """The event in a record of any of our topics, told apart by `ce_type`.
 
     Raises:
         EventRejected: no or an unknown `ce_type`, or a value that does not fit it.
     """
-    ce_type = next((content for name, content in headers if name == "ce_type"), b"")
+    ce_type = next((content for name, content in headers if name == "ce_type"), None) or b""
     decode = _decoders.get(ce_type)
     if decode is None or value is None:
         raise EventRejected("event_type", f"{ce_type[:80]!r} is not an event type of ours")
     if ce_type == _READING_TYPE:
         return decode_reading(value)
     try:
+        _check_text(value)
         event: Event = decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EventRejected("schema", str(error)) from error
     return event
+
+
+def _check_text(value: bytes) -> None:
+    """Raise UnicodeDecodeError if it is not UTF-8; msgspec does not look into members that no event has."""
+    if not value.isascii():
+        value.decode()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from domain.clock import to_instant, to_ms
-from domain.events import ReadingRecorded
+from domain.events import Headers, ReadingRecorded
 from domain.wire import MAX_AT_MS
 from projections.lifecycle_folds import Decided
 
 Row = tuple[Any, ...]
-Headers = Sequence[tuple[str, bytes]]
 Boots = dict[tuple[int, int], int]
 """When each boot of each device was, by what its first reading in the log says."""
 Place = tuple[str, int]

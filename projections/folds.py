@@ -21,6 +21,7 @@ from domain.events import (
     READINGS_TOPIC,
     REPORTS_TOPIC,
     DeadLettered,
+    Headers,
     PresenceChanged,
     ReadingRecorded,
     Report,
@@ -30,7 +31,7 @@ from domain.events import (
 )
 from domain.lifecycle.commands import Command
 from domain.wire import MAX_AT_MS
-from projections.folded import FoldedBatch, Headers, LogRecord, Place, Presence, Row, Undated, keep_newest
+from projections.folded import FoldedBatch, LogRecord, Place, Presence, Row, Undated, keep_newest
 from projections.lifecycle_folds import decode_lifecycle_record, fold_lifecycle_event
 from projections.tables import DEAD_LETTERS, device_ref_of
 
@@ -176,7 +177,7 @@ def _fold_others(
     rejected = []
     for record in records:
         try:
-            event = decode_event(record.value, list(record.headers))
+            event = decode_event(record.value, record.headers)
             if isinstance(event, DeadLettered) and name == DEAD_LETTERS_TOPIC:
                 folded.dead_letters.append(_letter_row(partition, record.offset, event))
             elif isinstance(event, Report) and name == REPORTS_TOPIC:

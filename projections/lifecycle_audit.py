@@ -40,7 +40,7 @@ class LifecycleAudit:
         for (topic, _), some in records.items():
             if topic == self.topic:
                 for record in some:
-                    self._take(dict(record.headers).get("ce_id", b""))
+                    self._take(dict(record.headers).get("ce_id") or b"")
 
     def _take(self, event_id: bytes) -> None:
         found = _is_event_id(event_id.decode("ascii", "replace"))

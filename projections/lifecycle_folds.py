@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from domain.errors import EventRejected
+from domain.events import Headers
 from domain.lifecycle.commands import Command
 from domain.lifecycle.denials import Denial
 from domain.lifecycle.devices import Device
@@ -48,14 +49,14 @@ class Subject(NamedTuple):
     tenant_id: str | None = None
 
 
-def decode_lifecycle_record(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> tuple[str, Any]:
+def decode_lifecycle_record(value: bytes | None, headers: Headers) -> tuple[str, Any]:
     """The type and the event of a record.
 
     Raises:
         EventRejected: it is no event of ours, or its `ce_id` is not that of its value.
     """
     named = dict(headers)
-    event_type = named.get("ce_type", b"").decode("ascii", "replace")
+    event_type = (named.get("ce_type") or b"").decode("ascii", "replace")
     event = decode_lifecycle_event(event_type, value or b"")
     if not 0 < event.originator_version <= BIGGEST:
         raise EventRejected("schema", f"`originator_version` is {event.originator_version}")

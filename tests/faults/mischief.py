@@ -6,12 +6,12 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
-from domain.events import READINGS_TOPIC
+from domain.events import DEAD_LETTERS_TOPIC, LIFECYCLE_TOPIC, READINGS_TOPIC, REPORTS_TOPIC
 from domain.wire import data_topic
 from ops.simulator.mqtt_client import connect
 from ops.simulator.mqtt_login import Login
@@ -97,25 +97,30 @@ async def _publish(world: World, device_id: str, payloads: Sequence[bytes]) -> N
 
 
 def append_poison_records(world: World, count: int) -> set[bytes]:
-    """Put records into the log that are no events of ours, as a foreign producer might; what their values are."""
-    values = [b"garbage %d" % number for number in range(count)] + [b""]
+    """Put records that are no events of ours into every topic, as a foreign producer might; what their values are."""
+    values = {topic: [b"%b garbage %d" % (topic.encode(), number) for number in range(count)] for topic in _TOPICS}
     asyncio.run(_append(world, values))
-    return set(values)
+    return {value for some in values.values() for value in some}
 
 
-async def _append(world: World, values: Iterable[bytes]) -> None:
+_TOPICS = (READINGS_TOPIC, REPORTS_TOPIC, DEAD_LETTERS_TOPIC, LIFECYCLE_TOPIC)
+_FOREIGN_HEADERS: list[list[tuple[str, bytes | None]]] = [
+    [],
+    [("ce_type", None), ("ce_id", None)],
+    [("ce_type", b"wattaway.reading-recorded.v1")],
+    [("ce_type", b"somebody.elses.v1"), ("ce_id", b"x")],
+    [("ce_type", b"wattaway.dead-lettered.v1")],
+]
+
+
+async def _append(world: World, values: Mapping[str, Iterable[bytes]]) -> None:
     settings = world.settings
-    topic = settings.kafka_topic_prefix + READINGS_TOPIC
-    headers = [
-        [],
-        [("ce_type", b"wattaway.reading-recorded.v1")],
-        [("ce_type", b"somebody.elses.v1"), ("ce_id", b"x")],
-        [("ce_type", b"wattaway.dead-lettered.v1")],
-    ]
     async with AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap, acks="all") as producer:
-        for number, value in enumerate(values):
-            key = b"device-%d" % number if number % 3 else None
-            await producer.send(topic, value, key=key, headers=headers[number % len(headers)])
+        for topic, some in values.items():
+            for number, value in enumerate(some):
+                key = b"device-%d" % number if number % 3 else None
+                headers = _FOREIGN_HEADERS[number % len(_FOREIGN_HEADERS)]
+                await producer.send(settings.kafka_topic_prefix + topic, value, key=key, headers=headers)
 
 
 def _reading(boot: str, seq: int, at_ms: int) -> bytes:
