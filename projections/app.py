@@ -20,7 +20,7 @@ from faust.app.base import BootStrategy
 from sqlalchemy import Engine
 
 from domain.clock import Clock, SystemClock
-from domain.errors import DependencyUnavailable, WattAwayError
+from domain.errors import DependencyUnavailable, SettingInvalid, WattAwayError
 from projections.break_off import Breaker
 from projections.dialect import snapshot_engine, translated_errors, write_engine
 from projections.latest_views import LatestViews
@@ -53,7 +53,7 @@ async def run_projector(
     """Project the log until `stop` is set, then finish the batch at hand and return.
 
     Raises:
-        SettingInvalid: the database is not migrated, or the metrics port is in use.
+        SettingInvalid: the database is not migrated or lets us in no more, or the metrics port is in use.
         DependencyUnavailable: the database does not answer at the start; later outages are waited for.
         LogReplaced: the stored positions belong to another log.
     """
@@ -125,19 +125,26 @@ class _ProjectorApp:
 
     async def _project(self, batches: Any) -> None:
         async for batch in batches:
-            await self._projector.project(batch)
+            try:
+                await self._projector.project(batch)
+            except SettingInvalid as error:
+                # It must not reach Faust, which would take the batch for done and go on with the next.
+                self._end_with(error)
+                return
 
     async def _consume(self) -> None:
         self._consuming = asyncio.create_task(self._consumer.consume())
         # However it ends, and a stray cancellation inside aiokafka is one way: without it the role is over.
-        self._consuming.add_done_callback(self._end_with)
+        self._consuming.add_done_callback(self._consuming_ended)
         await asyncio.wait({self._consuming})
 
-    def _end_with(self, consuming: asyncio.Task[None]) -> None:
-        if self._over.done():
-            return
+    def _consuming_ended(self, consuming: asyncio.Task[None]) -> None:
         error = None if consuming.cancelled() else consuming.exception()
-        self._over.set_exception(error or DependencyUnavailable("kafka", "the log consumer was broken off"))
+        self._end_with(error or DependencyUnavailable("kafka", "the log consumer was broken off"))
+
+    def _end_with(self, error: BaseException) -> None:
+        if not self._over.done():
+            self._over.set_exception(error)
 
     async def serve(self, stop: asyncio.Event, on_ready: Callable[[], object]) -> None:
         """Run the app until `stop` or until it cannot go on."""

@@ -11,7 +11,7 @@ import structlog
 
 from domain.backoff import Backoff
 from domain.clock import Clock
-from domain.errors import DependencyUnavailable, PositionFenced
+from domain.errors import DependencyUnavailable, PositionFenced, SettingInvalid
 from projections.folded import FoldedBatch, LogRecord, Place, Presence
 from projections.folds import fold_records
 from projections.latest_views import LatestViews
@@ -84,7 +84,10 @@ class Projector:
     async def project(self, batch: Batch) -> None:
         """Return once the batch is in SQL (and in Redis, or that is marked stale), or void.
 
-        Retries for as long as it takes: an error must not reach Faust, which would take the batch for done.
+        Retries for as long as it takes.
+
+        Raises:
+            SettingInvalid: only another setting helps.
         """
         async with self._at_work:
             presences = await self._commit(batch)
@@ -106,6 +109,8 @@ class Projector:
                 log.error("device ids collide", device_ids=sorted(error.device_ids))
                 self._refused |= error.device_ids
                 batch = self.fold(batch.records)
+            except SettingInvalid:
+                raise
             except DependencyUnavailable as error:
                 log.warning("batch not written yet", dependency=error.dependency, detail=error.detail)
                 self._metrics.retries.labels(error.dependency).inc()

@@ -13,7 +13,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 
-from domain.errors import DependencyUnavailable, LogReplaced
+from domain.errors import DependencyUnavailable, LogReplaced, SettingInvalid
 from projections.dialect import write_engine
 from projections.folds import PROJECTED_TOPICS
 from projections.log_consumer import LogConsumer
@@ -285,6 +285,19 @@ async def test_records_swapped_in_the_log_are_a_failure_and_resends_are_not(embe
         await until_there(world, 6)
         found = await checked(world)
     assert "order in the log" in str(found.first_difference) and "seq 5" in str(found.first_difference)
+
+
+async def test_a_database_that_lets_nobody_in_any_more_ends_the_role(embedded_world: World) -> None:
+    """As when its password is changed: whoever starts the role again gives it the new one."""
+
+    def refused(_step: str) -> None:
+        raise SettingInvalid("WATTAWAY_DATABASE_URL: Access denied")
+
+    await append(embedded_world, [reading(embedded_world.device_id(), 1)])
+    with pytest.raises(SettingInvalid, match="Access denied"):
+        async with running(embedded_world, on_step=refused) as projector:
+            await asyncio.wait({projector}, timeout=30)
+    assert await count(embedded_world, "readings") == 0
 
 
 async def test_projectors_stop_at_once_and_read_models_are_left_as_they_were(embedded_world: World) -> None:
