@@ -219,11 +219,10 @@ def report_record(event: Report) -> Record:
     Source: docs/protocol.md, "Kafka".
     """
     match event:
-        case PresenceChanged(retained=True):
-            state = f"{event.boot or '-'}:{'on' if event.online else 'off'}"
-            identity = f"presence:{state}:retained{_mark_of({'firmware': event.firmware, 'config': event.config})}"
         case PresenceChanged():
-            identity = f"presence:{event.boot or '-'}:{'on' if event.online else 'off'}:{to_ms(event.received_at)}"
+            said = f"{event.boot or '-'}:{'on' if event.online else 'off'}"
+            at = "retained" if event.retained else to_ms(event.received_at)
+            identity = f"presence:{said}:{at}{_mark_of({'firmware': event.firmware, 'config': event.config})}"
         case CommandReported():
             identity = f"command:{quote(event.command_id, safe='')}:{event.result}"
         case DeviceEventReported():
@@ -238,9 +237,9 @@ def _mark_of(details: Mapping[str, Any]) -> str:
 
 
 def dead_letter_record(event: DeadLettered) -> Record:
-    """The Kafka record of a dead letter; key = device id where it is known."""
-    identity = f"{quote(event.origin, safe=':/')}:{event.boot or '-'}:{event.seq if event.seq is not None else '-'}"
-    identity += f":{to_ms(event.received_at)}"
+    """The Kafka record of a dead letter; key = device id where it is known. Equal bytes that came at once are one."""
+    mark = sha256(event.raw.encode()).hexdigest()[:_MARK_LENGTH]
+    identity = f"{quote(event.origin, safe=':/')}:{to_ms(event.received_at)}:{mark}"
     return _record(DEAD_LETTERS_TOPIC, event.device_id or "", identity, event, event.received_at)
 
 

@@ -16,6 +16,8 @@ from domain.errors import InvalidDeviceId, PayloadRejected
 from domain.strict_json import decode_strict_json
 
 MAX_PAYLOAD_BYTES = 64 * 1024
+MAX_DETAIL_LEVELS = 16
+"""How deep a device event's members may nest: MariaDB's JSON functions end at 32, MySQL's at 100."""
 MAX_READINGS_PER_PAYLOAD = 500
 CLOCK_AHEAD_LIMIT_MS = 120_000
 
@@ -161,10 +163,26 @@ def decode_status(payload: bytes) -> StatusReport:
         if "event" in members:
             known = {key: members[key] for key in ("event", "at") if key in members}
             details = {key: value for key, value in members.items() if key not in known}
+            _check_kept(details, MAX_DETAIL_LEVELS)
             return msgspec.convert({**known, "details": details}, DeviceEventReport)
     except msgspec.ValidationError as error:
         raise PayloadRejected("schema", str(error)) from error
     raise PayloadRejected("schema", "a status needs one of `online`, `command` and `event`")
+
+
+def _check_kept(value: Any, levels: int) -> None:
+    """Return if every database can hold it.
+
+    Raises:
+        PayloadRejected: nested more than `levels` deep, or with an integer beyond 64 bits.
+    """
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise PayloadRejected("schema", "an integer is beyond 64 bits")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if inner and not levels:
+        raise PayloadRejected("schema", f"nested more than {MAX_DETAIL_LEVELS} deep")
+    for one in inner:
+        _check_kept(one, levels - 1)
 
 
 def encode_status(report: StatusReport) -> bytes:

@@ -8,7 +8,7 @@ from bridges import translation
 from bridges.intake import Message
 from bridges.mqtt_packets import Publish
 from bridges.translation import Translated, Translator
-from domain.events import DeadLettered, PresenceChanged, ReadingRecorded, decode_event
+from domain.events import DeadLettered, DeviceEventReported, PresenceChanged, ReadingRecorded, decode_event
 from domain.wire import WireReading, encode_data
 
 NOW_MS = 1_764_000_000_200
@@ -122,3 +122,38 @@ def test_a_presence_that_the_broker_kept_is_one_report_however_often_it_is_given
     assert [event.retained for event in _events(translated)] == [False, True, True, True]  # type: ignore[attr-defined]
     ids = [dict(record.headers)["ce_id"] for record in translated.records]
     assert ids[1] == ids[2] and len(set(ids)) == 3
+
+
+def test_presences_that_come_at_once_are_told_apart_by_what_they_say() -> None:
+    ids = _report_ids(*(b'{"online":true,"boot":"0badcafe","config":%d}' % version for version in range(8)))
+    assert len(set(ids)) == 8
+
+
+def test_dead_letters_of_one_list_are_told_apart_by_their_bytes() -> None:
+    bad = b",".join(b'{"boot":"0badcafe","seq":-1,"power_mw":%d}' % number for number in range(20))
+    translated = Translator(max_age_ms=1000).translate([_message("devices/d1/data", b"[" + bad + b"]")])
+    assert len({dict(record.headers)["ce_id"] for record in translated.records}) == 20
+
+
+@pytest.mark.parametrize(
+    ("details", "detail"),
+    [
+        (b"[" * 17 + b"1" + b"]" * 17, "nested more than 16 deep"),
+        (b'{"a":' * 900 + b"1" + b"}" * 900, "nested more than 16 deep"),
+        (b"9223372036854775808", "an integer is beyond 64 bits"),
+        (b"[[-9223372036854775809]]", "an integer is beyond 64 bits"),
+    ],
+)
+def test_details_that_some_database_could_not_hold_are_a_dead_letter(details: bytes, detail: str) -> None:
+    payload = b'{"event":"trip","cause":%b}' % details
+    (letter,) = _events(Translator(max_age_ms=1000).translate([_message("devices/d1/status", payload)]))
+    assert isinstance(letter, DeadLettered)
+    assert (letter.reason, letter.detail, letter.raw_bytes()) == ("schema", detail, payload)
+
+
+def test_details_as_deep_and_as_great_as_may_be_are_kept() -> None:
+    cause = b"[" * 15 + b"9223372036854775807,-9223372036854775808,1e300" + b"]" * 15
+    (event,) = _events(
+        Translator(max_age_ms=1000).translate([_message("devices/d1/status", b'{"event":"trip","cause":%b}' % cause)])
+    )
+    assert isinstance(event, DeviceEventReported)
