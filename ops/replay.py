@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 SHOWN_ERRORS = 20
 LONGEST_INTEGRATED_GAP_MS = 300_000
+_DAY_MS = 86_400_000
 
 
 class CounterBuilder:
@@ -60,10 +61,14 @@ class Replay:
 
     Args:
         token_of: the MQTT password of a device id; it may block.
+        max_age_days: older readings would be refused by the bridge.
     """
 
-    def __init__(self, plan: ReplayPlan, endpoint: Endpoint, token_of: Callable[[str], str]) -> None:
+    def __init__(
+        self, plan: ReplayPlan, endpoint: Endpoint, token_of: Callable[[str], str], *, max_age_days: int
+    ) -> None:
         self._plan, self._endpoint, self._token_of = plan, endpoint, token_of
+        self._max_age_days = max_age_days
         self._tally = Tally()
         self._gate = asyncio.Semaphore(MOST_CONNECTING)
         self._devices: dict[str, SocketDevice] = {}
@@ -160,13 +165,22 @@ class Replay:
     def _offer(self, row: TraceRow) -> None:
         device, at_ms = self._devices[row.device_id], row.at_ms + (self._shift_ms or 0)
         energy_mwh = self._counters[row.device_id].energy_mwh(row)
-        if not 0 <= at_ms <= MAX_AT_MS or at_ms > SystemClock().now_ms() + CLOCK_AHEAD_LIMIT_MS:
-            self._on_line_error(LineError(row.line, "ts", "lies in the future: choose another --shift or --speed"))
+        if (objection := self._objection(at_ms)) is not None:
+            self._on_line_error(LineError(row.line, "ts", objection))
             return
         reading = WireReading(
             device.boot, at_ms, row.power_mw, at=at_ms, voltage_mv=row.voltage_mv, energy_mwh=energy_mwh
         )
         device.offer(at_ms, encode_data([reading]))
+
+    def _objection(self, at_ms: int) -> str | None:
+        """Why the bridge would refuse a reading of this instant."""
+        now_ms = SystemClock().now_ms()
+        if at_ms > min(now_ms + CLOCK_AHEAD_LIMIT_MS, MAX_AT_MS):
+            return "lies in the future: choose another --shift or --speed"
+        if at_ms < max(now_ms - self._max_age_days * _DAY_MS, 0):
+            return f"is older than WATTAWAY_READING_MAX_AGE_DAYS ({self._max_age_days}): choose another --shift"
+        return None
 
     def _settle_shift(self, first_ms: int) -> None:
         if self._shift_ms is None:
@@ -236,7 +250,7 @@ def check_plan(plan: ReplayPlan) -> None:
 
 async def _replay(settings: Settings, plan: ReplayPlan, token_of: Callable[[str], str]) -> ReplayReport:
     endpoint = Endpoint(settings.mqtt_host, settings.mqtt_port, mqtt_tls(settings))
-    replay = Replay(plan, endpoint, token_of)
+    replay = Replay(plan, endpoint, token_of, max_age_days=settings.reading_max_age_days)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, replay.stop)

@@ -286,6 +286,8 @@ def load_settings(**overrides: Any) -> Settings:
     """
     try:
         return Settings(**overrides)
+    except UnicodeDecodeError as error:
+        raise SettingInvalid(f"{ENV_FILE}: {error}; write it in UTF-8") from None
     except ValidationError as error:
         wrong = [f"{ENV_PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
         raise SettingInvalid("; ".join(wrong)) from None

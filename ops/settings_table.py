@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def shown(value: Any) -> str:
 def unknown_settings(environment: Mapping[str, str] = os.environ, env_file: Path = Path(ENV_FILE)) -> dict[str, str]:
     """Variables that look like settings but are none → the setting that was probably meant, or an empty string."""
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields} | _NOT_SETTINGS
-    present = {*environment, *(dotenv_values(env_file) if env_file.is_file() else ())}
+    present = set(environment)
+    with suppress(UnicodeDecodeError):  # of which `load_settings` complains
+        present.update(dotenv_values(env_file) if env_file.is_file() else ())
     strangers = sorted(name for name in present if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
     return {name: next(iter(difflib.get_close_matches(name.upper(), known, 1)), "") for name in strangers}

@@ -84,6 +84,15 @@ def test_the_example_of_a_replay_is_one_that_is_taken(tmp_path: Path) -> None:
     check_plan(ReplayPlan(tmp_path, speed=parse_speed(speed), shift_ms=parse_shift(shift)))
 
 
+def test_an_env_file_that_is_no_utf_8_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"WATTAWAY_TIME_ZONE=\xe9\n")
+    told = wattaway(tmp_path, "settings")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.count("\n") == 1
+    assert told.stderr.startswith("wattaway: .env: ")
+    assert "UTF-8" in told.stderr
+
+
 def test_secrets_are_masked() -> None:
     settings = settings_from(
         {
