@@ -27,7 +27,7 @@ demo: $(INSTALLED) ## Start everything with 20 simulated sockets (DURATION=30 en
 	$(BIN)/wattaway up --simulate 20 $(if $(DURATION),--duration $(DURATION))
 
 # Missing servers and browser are installed where that is possible (Debian, root); else their tests are skipped.
-test: $(INSTALLED) ## Run every test this machine can run
+test: $(INSTALLED) ## Run every test this machine can run, but for the long ones
 	$(BIN)/python -m ops.stack install --browser $(if $(filter 1,$(WATTAWAY_REQUIRE_STACK)),,--optional)
 	$(BIN)/python -m pytest -m "not long" $(SIDE_BY_SIDE)
 

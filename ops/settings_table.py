@@ -16,8 +16,14 @@ from sqlalchemy.exc import ArgumentError
 
 from ops.settings import ENV_FILE, ENV_PREFIX, Settings
 
-# Read by the tests alone; an admin's API token, which no role needs.
-_NOT_SETTINGS = {"WATTAWAY_REQUIRE_STACK", "WATTAWAY_TOKEN"}
+# Read by the tests alone, or by compose.yaml; an admin's API token, which no role needs.
+_NOT_SETTINGS = {
+    "WATTAWAY_REQUIRE_STACK",
+    "WATTAWAY_TRACEBASE_DIR",
+    "WATTAWAY_DATABASE_PASSWORD",
+    "WATTAWAY_REDIS_PASSWORD",
+    "WATTAWAY_TOKEN",
+}
 
 
 def settings_listing(settings: Settings) -> Iterator[str]:

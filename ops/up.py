@@ -110,7 +110,8 @@ def _fleet_spec(name: str, arguments: list[str], settings: Settings, env: dict[s
 def urls(settings: Settings) -> dict[str, str]:
     """What to open."""
     base = settings.api_url
-    return {"page": f"{base}/", "API": f"{base}/docs", "metrics": f"{base}/metrics", "ready": f"{base}/readyz"}
+    paths = {"page": "/", "API": "/docs", "topics": "/asyncapi.json", "metrics": "/metrics", "ready": "/readyz"}
+    return {what: base + path for what, path in paths.items()}
 
 
 class _Up:

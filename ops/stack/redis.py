@@ -43,7 +43,8 @@ class RedisServer:
         # No snapshot: one from before a crash would come back as if it were complete and newest.
         write_private(
             self._directory / "redis.conf",
-            f"bind {LOOPBACK}\nport {self._port}\nrequirepass {self._password}\ndir {self._directory}\n"
+            f"bind {LOOPBACK}\nport {self._port}\nrequirepass {self._password}\n"
+            f'dir "{self._directory}"\n'
             'save ""\nappendonly no\nmaxmemory-policy noeviction\ndaemonize no\n',
         )
 

@@ -108,7 +108,7 @@ def test_a_real_day_arrives_whole_with_its_gaps_and_its_energy(world: World) -> 
     assert _stored_instants(world) == instants
     headers = owner_headers(world, instants)
     for device_id, expected_wh in energy_wh.items():
-        assert _day_energy_wh(world, device_id, "2012-06-15", headers) == pytest.approx(expected_wh, rel=0.02, abs=0.5)
+        assert _day_energy_wh(world, device_id, "2012-06-15", headers) == pytest.approx(expected_wh, rel=0.02)
 
 
 @pytest.mark.long_on_stack

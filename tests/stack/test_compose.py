@@ -18,6 +18,7 @@ from ops.embedded.kafka import EmbeddedKafka, Quorum
 from ops.settings import METRICS_ROLES, Settings
 from ops.stack.mosquitto import mosquitto_options
 from ops.stack.ports import KAFKA_NODES, StackPorts
+from ops.stack.redis import RedisServer
 from tests.servers import settings_from
 
 _ROOT = Path(__file__).parents[2]
@@ -56,6 +57,14 @@ def test_its_mosquitto_has_the_options_of_the_stack(compose: dict[str, Any]) -> 
     ours = mosquitto_options(Path("/accounts"), 1883).splitlines()
     places = ("listener", "persistence_location", "user")
     assert _without(theirs, places) == _without(ours, places)
+
+
+def test_its_redis_has_the_options_of_the_stack(compose: dict[str, Any], tmp_path: Path) -> None:
+    RedisServer(tmp_path / "re dis", 6379).spec.prepare()
+    ours = (tmp_path / "re dis" / "redis.conf").read_text(encoding="utf-8").splitlines()
+    (written,) = re.findall(r"printf '(.*?)'", compose["services"]["redis"]["command"][-1])
+    places = ("bind", "port", "dir", "daemonize", "requirepass")
+    assert _without(written.split("\\n")[:-1], places) == _without(ours, places)
 
 
 def _without(lines: list[str], options: tuple[str, ...]) -> list[str]:
