@@ -74,6 +74,7 @@ class DetachedChild:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.spec.env},
+                cwd=self.spec.cwd,
                 start_new_session=True,
                 user=self.spec.account or None,
                 group=pwd.getpwnam(self.spec.account).pw_gid if self.spec.account else None,

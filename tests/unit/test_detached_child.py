@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_a_second_command_finds_and_stops_what_the_first_started(tmp_path: Path)
     found.stop()
     assert found.pid is None
     assert first.pid is None
+
+
+def test_a_child_runs_in_the_folder_and_with_the_variables_that_its_spec_names(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    code = "import os, pathlib, time; pathlib.Path(os.environ['PLACE']).touch(); time.sleep(60)"
+    there = tmp_path / "home" / "here"
+    spec = replace(_spec(tmp_path, code), cwd=there.parent, env={"PLACE": "here"}, is_ready=there.exists)
+    child = DetachedChild(spec)
+    child.start()
+    child.stop()
 
 
 def test_another_process_that_got_the_pid_is_left_alone(tmp_path: Path) -> None:
