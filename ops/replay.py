@@ -46,6 +46,8 @@ class CounterBuilder:
         """The counter after `row`: the meter's own, else the sum of windows, else the integral of power."""
         last, self._last = self._last, row
         if row.energy_mwh is not None:
+            # Where the meter is silent, it goes on from here.
+            self._sum_uwh, self._rest_mw_ms = row.energy_mwh * 1_000, 0
             return row.energy_mwh
         if row.window_uwh is not None:
             self._sum_uwh += row.window_uwh

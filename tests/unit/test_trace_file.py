@@ -178,6 +178,12 @@ def test_the_meters_own_counter_wins_over_windows_and_windows_over_power() -> No
     assert [windows.energy_mwh(_row(at, power_w=9_999, window_wh=0.0004)) for at in (0, 30, 60)] == [0, 0, 1]
 
 
+def test_where_the_meter_is_silent_its_counter_goes_on_by_the_power() -> None:
+    counter = CounterBuilder()
+    rows = [_row(0, power_w=3600, energy_mwh=5_000_000), _row(10, power_w=3600), _row(20, energy_mwh=5_030_000)]
+    assert [counter.energy_mwh(row) for row in rows] == [5_000_000, 5_010_000, 5_030_000]
+
+
 def test_power_is_integrated_but_a_gap_invents_no_energy() -> None:
     counter = CounterBuilder()
     rows = [_row(0, power_w=3600), _row(10, power_w=1800), _row(20, power_w=1800), _row(20 + 301, power_w=0)]
