@@ -84,7 +84,9 @@ def fetch_kafka(console: Console) -> None:
         @contextmanager
         def file_progress(name: str, _size: int) -> Iterator[Callable[[int], None]]:
             progress.update(total, description=name[:40])
-            yield lambda count: progress.advance(total, count)
+            # The small files that name the jars are not in the total.
+            counts = name.endswith(".jar")
+            yield lambda count: progress.advance(total, count if counts else 0)
 
         fetch: Callable[[str, int], AbstractContextManager[Callable[[int], None]]] = file_progress
         fetch_jars(directory, fetch)

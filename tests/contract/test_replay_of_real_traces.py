@@ -6,8 +6,6 @@ import csv
 import gzip
 import json
 import os
-import subprocess
-import sys
 import time
 import urllib.request
 from collections import defaultdict
@@ -22,6 +20,7 @@ from ops.figures import scrape
 from ops.wiring import migrate
 from projections.tables import read_model
 from tests.owner import owner_headers
+from tests.replay_command import replay
 from tests.servers import World
 
 _ROOT = Path(__file__).parents[2]
@@ -39,17 +38,6 @@ needs_tracebase = pytest.mark.skipif(
 def _rows(path: Path) -> Iterator[Mapping[str, str]]:
     with gzip.open(path, "rt", encoding="utf-8", newline="") as text:
         yield from csv.DictReader(text)
-
-
-def _replay(world: World, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ops.cli", "replay", str(path), *options],
-        cwd=_ROOT,
-        env={**os.environ, **world.broker_env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 def _start(world: World, *roles: str) -> None:
@@ -101,7 +89,7 @@ def test_a_real_day_arrives_whole_with_its_gaps_and_its_energy(world: World) -> 
         energy_wh[row["device_id"]] += float(row["wh"])
     _start(world, "bridge", "projector", "api")
 
-    done = _replay(world, DAY_FILE, "--speed", "max")
+    done = replay(world, DAY_FILE, "--speed", "max")
     assert done.returncode == 0, done.stdout + done.stderr
     _wait_until_projected(world, sum(map(len, instants.values())))
 
@@ -120,13 +108,13 @@ def test_replaying_twice_changes_nothing_and_a_bad_line_only_itself(world: World
     path.write_text("\n".join(lines) + "\n")
     _start(world, "bridge", "projector")
 
-    assert _replay(world, path).returncode == 0
+    assert replay(world, path).returncode == 0
     _wait_until_projected(world, 400)
     once = _stored_instants(world)
     assert {device_id: len(instants) for device_id, instants in once.items()} == {kettle: 200, lamp: 200}
 
     path.write_text("\n".join([*lines[:100], "soon,x,1,,", *lines[100:], f"1760009999,{lamp},5,0.5,new"]) + "\n")
-    again = _replay(world, path)
+    again = replay(world, path)
     assert again.returncode == 1
     assert "lines refused for ts" in again.stdout
     said = [json.loads(line) for line in again.stderr.splitlines() if line.startswith("{")]
