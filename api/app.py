@@ -146,9 +146,9 @@ def _services(
     clock: Clock,
 ) -> Services:
     database, prefix = Database(places.database_url), places.redis_prefix
-    views = RedisViews(connect_redis(places.redis_url, timeout_s=REDIS_TIMEOUT_S), prefix)
+    views = RedisViews(connect_redis(places.redis_url), prefix)
     deciding = Deciding(application, clock, protection.rights_hold_for_s)
-    quick = connect_redis(places.redis_url, timeout_s=REDIS_TIMEOUT_S)
+    quick = connect_redis(places.redis_url)
     sessions = Sessions(quick, prefix, clock, deciding.access)
 
     async def probe_database() -> str:
@@ -170,7 +170,7 @@ def _services(
         ),
         views=views,
         latest=LatestReadings(views, database),
-        feed=LiveFeed(connect_redis(places.redis_url, timeout_s=None), f"{prefix}live", clock),
+        feed=LiveFeed(connect_redis(places.redis_url), f"{prefix}live", clock),
         clock=clock,
         zone=zone,
         offline_after_s=offline_after_s,
@@ -202,14 +202,14 @@ _ROUTES = (
 )
 
 
-def connect_redis(url: str, *, timeout_s: float | None) -> Redis:
-    """A client that gives up after `timeout_s` and never retries: whoever asks knows a better answer than waiting."""
+def connect_redis(url: str) -> Redis:
+    """A client that soon gives up and never retries: whoever asks knows a better answer than waiting."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=32,
-        timeout=timeout_s or 5,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s or 5,
+        timeout=REDIS_TIMEOUT_S,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)

@@ -6,7 +6,6 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -194,7 +193,7 @@ def check_own_page(connection: HTTPConnection) -> None:
     origin = connection.headers.get("origin")
     if origin is None:
         return
-    scheme, host = urlsplit(origin)[:2]
+    scheme, _, host = origin.partition("://")
     if host != connection.headers.get("host") or (is_secure(connection) and scheme != "https"):
         _note_foreign_page(connection)
         raise Forbidden("csrf", f"a page from {origin[:100]!r} may not ask this")

@@ -9,15 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Meta
 from sqlalchemy import Row
 
 from domain.errors import InvalidInput
 
 Keys = TypeVar("Keys")
 RowKey = TypeVar("RowKey", bound=NamedTuple)
+Ascii = Annotated[str, Meta(pattern=r"^[\x00-\x7f]*$")]
+"""A key's text: it comes from a column of ASCII, which MySQL compares with nothing else."""
 
 
 def encode_cursor(keys: object) -> str:

@@ -7,16 +7,18 @@ newest committed rows.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from domain.errors import DependencyUnavailable
+from domain.errors import DependencyUnavailable, SettingInvalid
+from projections.dialect import translated_errors
 from projections.tables import read_model
 
 Answer = TypeVar("Answer")
@@ -25,6 +27,8 @@ STATEMENT_TIMEOUT_S = 20
 _POOL_SIZE = 8
 # The JSON of 5,000 readings is 1.3 MB; MariaDB's default of 1 MiB would cut it off without an error.
 _LONGEST_JSON_BYTES = 16 * 1024 * 1024 - 1
+_MYSQL_NOT_MIGRATED = frozenset({1054, 1146})  # unknown column, no such table
+_MYSQL_STOPPED = frozenset({1203, 1226, 1317, 1969, 3024})  # too many connections of one user, or too long a statement
 
 
 class Database:
@@ -58,6 +62,7 @@ class Database:
 
         Raises:
             DependencyUnavailable: the database cannot be reached, is not migrated, or took too long.
+            DBAPIError: it refuses the question itself, which is a defect of ours.
         """
         loop = asyncio.get_running_loop()
         asked = loop.run_in_executor(self._threads, self._ask_now, question, arguments)
@@ -68,10 +73,14 @@ class Database:
 
     def _ask_now(self, question: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer:
         try:
-            with self._engine.connect() as connection:
+            with translated_errors(), self._engine.connect() as connection:
                 return question(connection, *arguments)
-        except (DBAPIError, PoolTimeout) as error:
-            raise DependencyUnavailable("database", _cause(error)) from error
+        except (PoolTimeout, SettingInvalid) as error:
+            raise DependencyUnavailable("database", str(error)[:300]) from error
+        except DBAPIError as error:
+            if not _is_not_ours(error):
+                raise
+            raise DependencyUnavailable("database", str(error.orig)[:300]) from error
 
     async def close(self) -> None:
         """Let running questions end, then close every connection."""
@@ -98,9 +107,12 @@ def ping(connection: Connection) -> str:
     return f"{connection.dialect.name} {version}"
 
 
-def _cause(error: SQLAlchemyError) -> str:
-    """The driver's own words, without SQLAlchemy's copy of the statement and its values."""
-    return str(getattr(error, "orig", None) or error)[:300]
+def _is_not_ours(error: DBAPIError) -> bool:
+    """Whether an operator can mend it, and no other statement would fare better."""
+    cause: Any = error.orig
+    if isinstance(cause, sqlite3.Error):
+        return any(words in str(cause) for words in ("no such table", "no such column"))
+    return not (_MYSQL_NOT_MIGRATED | _MYSQL_STOPPED).isdisjoint(cause.args[:1])
 
 
 def _prepare_mysql(connection: Any, _record: Any) -> None:

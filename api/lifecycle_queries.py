@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, and_, func, literal, null, or_, select, union_all
 
 from domain.events import EVENT_TYPES, DeviceEventReported
+from projections.column_types import ascii_equals
 from projections.dialect import is_mysql
 from projections.tables import device_ref_of, read_model
 
@@ -124,10 +125,12 @@ def audit_rows(connection: Connection, wanted: AuditFilter, before: AuditKey | N
     """Up to `limit` audited events, newest first."""
     audit = read_model().lifecycle.audit_log
     query = select(audit)
-    for name in ("actor", "subject_kind", "subject_id", "device_id", "tenant_id", "correlation_id", "action", "denied"):
-        value = getattr(wanted, name)
-        if value is not None:
-            query = query.where(audit.c[name] == value)
+    for name in ("actor", "subject_kind", "subject_id", "device_id", "tenant_id", "correlation_id", "action"):
+        text = getattr(wanted, name)
+        if text is not None:
+            query = query.where(ascii_equals(audit.c[name], text))
+    if wanted.denied is not None:
+        query = query.where(audit.c.denied == wanted.denied)
     if wanted.from_ms is not None:
         query = query.where(audit.c.at_ms >= wanted.from_ms)
     if wanted.to_ms is not None:

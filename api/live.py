@@ -11,16 +11,18 @@ holds, or else `missed` with null.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from api.live_queue import LiveMessage, LiveQueue
@@ -32,6 +34,8 @@ from domain.clock import Clock
 from domain.errors import DependencyUnavailable
 
 HEARTBEAT_S = 15.0
+SILENCE_S = 8.0
+"""So long Redis may say nothing before it is asked whether it is there, and so long it may take to say so."""
 REMEMBERED_ITEMS = 10_000
 MAX_CLIENTS = 1000
 MAX_CLIENTS_EACH = 50
@@ -39,6 +43,8 @@ _RATE_WINDOW_S = 60.0
 _LONGEST_BACKOFF_S = 2.0
 _CHECK_RIGHTS_S = 0.5
 _MOST_COUNTED = 50_000
+# No process counts further, and Python refuses to read a number of thousands of digits.
+_EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,19})")
 
 log = structlog.get_logger()
 
@@ -64,7 +70,7 @@ class LiveFeed:
     """What is projected right now, for any number of clients.
 
     Args:
-        redis: a client of its own; its connection waits for messages without a deadline of its own.
+        redis: a client of its own.
         channel: where the projector publishes.
     """
 
@@ -112,13 +118,11 @@ class LiveFeed:
                 async with self._redis.pubsub() as subscription:
                     await subscription.subscribe(self._channel)
                     while True:
-                        message = await subscription.get_message(timeout=5)
-                        if message is None:
-                            continue
+                        message = await _next_message(subscription)
                         backoff_s = 0.1
                         if message["type"] == "subscribe":
                             self._following_anew()
-                        else:
+                        elif message["type"] == "message":
                             self._publish(message["data"])
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("live feed lost", error=str(error)[:200], retry_in_s=backoff_s)
@@ -228,16 +232,16 @@ class LiveFeed:
 
     def _catch_up(self, queue: LiveQueue, last_event_id: str) -> int:
         """Queue what came after an event id; return where the client stands now."""
-        process, _, position = last_event_id.rpartition("-")
+        said = _EVENT_ID.fullmatch(last_event_id)
+        position = int(said[2]) if said and said[1] == self._process else -1
         first = self._memory[0].position - len(self._memory[0].items) if self._memory else self._position
-        known = process == self._process and position.isdecimal() and first <= int(position) <= self._position
-        if not known:
+        if not first <= position <= self._position:
             queue.miss_unknown()
             return self._position
         for message in self._memory:
-            if message.position > int(position):
+            if message.position > position:
                 queue.offer(message)
-        return int(position)
+        return position
 
     def _now(self) -> str:
         return format_instant(self._clock.now_ms())
@@ -254,3 +258,18 @@ class LiveFeed:
         event_id = self._id(message.position)
         head = b'{"type":"%b","id":"%b","items":[' % (message.kind.encode(), event_id.encode())
         return LiveEvent(message.kind, event_id, head + b",".join(message.items) + b"]}")
+
+
+async def _next_message(subscription: PubSub) -> dict[str, Any]:
+    """What Redis says next; after `SILENCE_S` without a word it is asked, so that this is a `pong` at least.
+
+    Raises:
+        TimeoutError: not a word: the connection is dead, though nobody has said so.
+    """
+    message: dict[str, Any] | None = await subscription.get_message(timeout=SILENCE_S)
+    if message is None:
+        await subscription.ping()
+        message = await subscription.get_message(timeout=SILENCE_S)
+    if message is None:
+        raise TimeoutError(f"no answer to a ping within {SILENCE_S:g} s")
+    return message

@@ -54,14 +54,15 @@ def account_document(access: Access, people: People, user: KnownUser) -> dict[st
     }
 
 
-def tenant_document(people: People, tenant: KnownTenant, user_id: str) -> dict[str, Any]:
-    """A tenant as its member sees it."""
+def tenant_document(access: Access, people: People, tenant: KnownTenant, user_id: str) -> dict[str, Any]:
+    """A tenant as its member sees it, with how many devices are in use."""
     return {
         "tenant_id": tenant.tenant_id,
         "name": people.tenant_name(tenant),
         "role": tenant.members[user_id],
         "members": len(tenant.members),
-        "devices": len(tenant.device_ids),
+        # A copy of them: others may be added while this thread counts.
+        "devices": sum(access.devices[device_id].commissioned for device_id in tuple(tenant.device_ids)),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
 from api.readings import reading_document
+from projections.column_types import ascii_equals
 from projections.tables import ReadModel, read_model
 
 
@@ -76,7 +77,7 @@ def dead_letter_rows(
     query: Select[Any] = select(*listed, func.length(letters.c.raw).label("raw_bytes"))
     for column, value in ((letters.c.device_id, wanted.device_id), (letters.c.reason, wanted.reason)):
         if value is not None:
-            query = query.where(column == value)
+            query = query.where(ascii_equals(column, value))
     if wanted.from_ms is not None:
         query = query.where(letters.c.received_at_ms >= wanted.from_ms)
     if wanted.to_ms is not None:
@@ -103,7 +104,7 @@ def dead_letter_raw(connection: Connection, log_topic: str, log_partition: int, 
     """The bytes of one dead letter as they came."""
     letters = read_model().dead_letters
     query = select(letters.c.raw).where(
-        letters.c.log_topic == log_topic,
+        ascii_equals(letters.c.log_topic, log_topic),
         letters.c.log_partition == log_partition,
         letters.c.log_offset == log_offset,
     )

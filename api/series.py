@@ -17,12 +17,13 @@ from api.problems import no_reading
 from api.queries import find_device_ref
 from api.raw_series import ReadingKey, has_more_readings, raw_points, raw_rows
 from api.time_ranges import TimeRange, format_instant
-from domain.wire import AtMs, Seq
+from domain.wire import MAX_AT_MS, AtMs, Seq
 from projections.tables import ReadModel, read_model
 
 MAX_AUTO_POINTS = 1500
 MAX_PAGE_POINTS = 5000
 _CSV_ROWS = 5000
+_LONGEST_DAY_MS = 25 * 3_600_000
 
 
 Uint32 = Annotated[int, Meta(ge=0, lt=2**32)]
@@ -33,7 +34,8 @@ class SeriesCursor(NamedTuple):
 
     resolution: Resolution
     from_ms: AtMs
-    to_ms: AtMs
+    to_ms: Annotated[int, Meta(ge=0, le=MAX_AT_MS + _LONGEST_DAY_MS)]
+    """Where the last bucket ends: that of a local day may do so after the last instant that can be asked for."""
     after: tuple[AtMs, Uint32, Seq] | None
 
 

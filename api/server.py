@@ -21,6 +21,7 @@ from domain.errors import SettingInvalid
 
 DRAIN_TIMEOUT_S = 5
 STALLED_AFTER_S = 30.0
+_MOST_UNSENT_BYTES = 64 * 1024
 
 
 class Certificate(NamedTuple):
@@ -82,7 +83,7 @@ class _Http(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalls = self.loop.call_later(STALLED_AFTER_S, self.transport.abort)
+        self._expect_less_than(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -91,6 +92,17 @@ class _Http(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._reads()
+
+    def _expect_less_than(self, unread_bytes: int) -> None:
+        self._stalls = self.loop.call_later(STALLED_AFTER_S, self._judge, unread_bytes)
+
+    def _judge(self, unread_before: int) -> None:
+        """Nothing is added while writing is paused, so whatever there is less was read, however slowly."""
+        unread_bytes = self.transport.get_write_buffer_size()
+        if unread_bytes < unread_before:
+            self._expect_less_than(unread_bytes)
+        else:
+            self.transport.abort()
 
     def _reads(self) -> None:
         if self._stalls is not None:
@@ -126,6 +138,8 @@ def _listen(host: str, port: int) -> socket.socket:
     # Connections inherit it. asyncio's own loop leaves it out for a socket that was made without a protocol number,
     # and an answer's body then waits 40 ms for the acknowledgement of its head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Inherited, too. Else the kernel takes megabytes at once, then nothing for minutes, however steadily one reads.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT_BYTES)
     return listener
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from api import examples_lifecycle as examples
 from api.asking import Asker
 from api.audit import AuditReader, csv_lines, ndjson_lines
-from api.cursors import cut_page, decode_cursor, encode_cursor
+from api.cursors import Ascii, cut_page, decode_cursor, encode_cursor
 from api.lifecycle_queries import AuditFilter, AuditKey, audit_rows
 from api.negotiation import CSV, JSON, NDJSON, negotiate
 from api.routes.parameters import CursorQuery, FromQuery, ToQuery
@@ -76,7 +76,7 @@ def audit_routes(services: Services) -> APIRouter:
             correlation_id=correlation_id,
             denied=denied,
         )
-        before = None if cursor is None else AuditKey(*decode_cursor(cursor, tuple[AtMs, str, _Version]))
+        before = None if cursor is None else AuditKey(*decode_cursor(cursor, tuple[AtMs, Ascii, _Version]))
         if offered != JSON:
             return await _export(wanted, before, offered)
         documents, last = await _page(wanted, before, limit)

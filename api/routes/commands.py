@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api import examples_lifecycle as examples
 from api.asking import Asker
 from api.commands import accepted_document, change_document, command_document, row_document, with_who
-from api.cursors import cut_page, decode_cursor, encode_cursor
+from api.cursors import Ascii, cut_page, decode_cursor, encode_cursor
 from api.inputs import CommandIdPath, IdempotencyKey
 from api.lifecycle_queries import CommandKey, command_rows, relay_change_rows
 from api.routes.parameters import CHANGE_PROBLEMS, READ_PROBLEMS, CursorQuery, DeviceIdPath
@@ -83,7 +83,7 @@ def command_routes(services: Services) -> APIRouter:
         cursor: CursorQuery = None,
     ) -> Response:
         await deciding.allow_device(request, asker, "device.see", device_id)
-        before = None if cursor is None else CommandKey(*decode_cursor(cursor, tuple[AtMs, str]))
+        before = None if cursor is None else CommandKey(*decode_cursor(cursor, tuple[AtMs, Ascii]))
         rows = await services.database.ask(command_rows, device_id, before, limit + 1, state)
         shown, last = cut_page(rows, limit, CommandKey)
         token = None if last is None else encode_cursor(last)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from api import examples
 from api.asking import Asker
-from api.cursors import cut_page, decode_cursor, encode_cursor
+from api.cursors import Ascii, cut_page, decode_cursor, encode_cursor
 from api.problems import NotFound
 from api.queries import DeadLetterFilter, DeadLetterKey, dead_letter_raw, dead_letter_rows
 from api.routes.parameters import CursorQuery, FromQuery, ToQuery
@@ -53,7 +53,7 @@ def dead_letter_routes(services: Services) -> APIRouter:
         now_ms = services.clock.now_ms()
         from_ms = None if from_ is None else parse_instant(from_, name="from", now_ms=now_ms)
         to_ms = None if to is None else parse_instant(to, name="to", now_ms=now_ms)
-        before = None if cursor is None else DeadLetterKey(*decode_cursor(cursor, tuple[AtMs, str, _Uint31, _Uint63]))
+        before = None if cursor is None else DeadLetterKey(*decode_cursor(cursor, tuple[AtMs, Ascii, _Uint31, _Uint63]))
         wanted = DeadLetterFilter(device, reason, from_ms, to_ms)
         rows = await services.database.ask(dead_letter_rows, wanted, before, limit + 1)
         shown, last = cut_page(rows, limit, DeadLetterKey)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api import examples_firmware as examples
 from api.asking import Asker
-from api.cursors import cut_page, decode_cursor, encode_cursor
+from api.cursors import Ascii, cut_page, decode_cursor, encode_cursor
 from api.firmware import release_document, release_row_document
 from api.firmware_images import OCTETS
 from api.lifecycle_queries import FirmwareKey, firmware_rows
@@ -79,7 +79,7 @@ def firmware_routes(services: Services) -> APIRouter:
         cursor: CursorQuery = None,
     ) -> Response:
         await deciding.allow_site(request, asker, "site.firmware")
-        before = None if cursor is None else FirmwareKey(*decode_cursor(cursor, tuple[AtMs, str]))
+        before = None if cursor is None else FirmwareKey(*decode_cursor(cursor, tuple[AtMs, Ascii]))
         rows = await services.database.ask(firmware_rows, board, before, limit + 1)
         shown, last = cut_page(rows, limit, FirmwareKey)
         items = [release_row_document(row) for row in shown]

@@ -71,7 +71,7 @@ def live_routes(services: Services) -> APIRouter:
         request: Request,
         asker: AskerIdentity,
         device: _DeviceQuery = None,
-        last_event_id: Annotated[str | None, Header(max_length=80)] = None,
+        last_event_id: Annotated[str | None, Header()] = None,
     ) -> Response:
         await services.deciding.allow_site(request, asker.principal, "account.see")
         _allow_one_more(services.feed, asker)

@@ -31,7 +31,7 @@ def tenant_routes(services: Services) -> APIRouter:
         await deciding.allow_site(request, asker, "account.see")
         user_id, access, people = user_id_of(asker), deciding.access, deciding.people
         mine = [access.tenants[tenant_id] for tenant_id in sorted(access.users[user_id].tenant_ids)]
-        items = await deciding.look(lambda: [tenant_document(people, tenant, user_id) for tenant in mine])
+        items = await deciding.look(lambda: [tenant_document(access, people, tenant, user_id) for tenant in mine])
         return JsonBytes(msgspec.json.encode({"items": items}))
 
     @router.post(
@@ -118,8 +118,9 @@ def tenant_routes(services: Services) -> APIRouter:
         return Response(status_code=204)
 
     async def _tenant(tenant_id: str, user_id: str, *, status: int = 200) -> Response:
-        tenant, people = deciding.access.tenants[tenant_id], deciding.people
-        document = await deciding.look(lambda: tenant_document(people, tenant, user_id))
+        access, people = deciding.access, deciding.people
+        tenant = access.tenants[tenant_id]
+        document = await deciding.look(lambda: tenant_document(access, people, tenant, user_id))
         return JsonBytes(msgspec.json.encode(document), status)
 
     return router

@@ -170,6 +170,21 @@ async def test_a_tenant_is_founded_and_renamed(api: ApiCorner) -> None:
     }
 
 
+async def test_a_tenant_has_as_many_devices_as_are_listed(api: ApiCorner) -> None:
+    api.members.register(api.owner.tenant_id, "kettle", "tv", "fridge")
+    person = await api.person()
+
+    async def counts() -> set[int]:
+        [listed] = (await ask(person, "GET", "tenants", 200))["items"]
+        alone = await ask(person, "GET", f"tenants/{api.owner.tenant_id}", 200)
+        devices = (await ask(person, "GET", "devices", 200))["items"]
+        return {listed["devices"], alone["devices"], len(devices)}
+
+    assert await counts() == {3}
+    await ask(person, "DELETE", "devices/tv", 204)
+    assert await counts() == {2}
+
+
 # --- what is not one's own --------------------------------------------------------------------------------
 
 

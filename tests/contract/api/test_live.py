@@ -78,9 +78,10 @@ async def test_a_filter_lets_only_its_devices_through(api: ApiCorner) -> None:
 
 async def test_a_page_from_elsewhere_may_not_listen(api: ApiCorner) -> None:
     await api.services.deciding.follower.catch_up()
-    with pytest.raises(InvalidStatus) as refused:
-        await listen(api, origin="http://evil.example")  # type: ignore[arg-type]
-    assert refused.value.response.status_code == 403
+    for origin in ("http://evil.example", "http://["):
+        with pytest.raises(InvalidStatus) as refused:
+            await listen(api, origin=origin)  # type: ignore[arg-type]
+        assert refused.value.response.status_code == 403
     with pytest.raises(InvalidStatus) as wrong:
         await listen(api, "?device=a.b")
     assert wrong.value.response.status_code == 422
@@ -156,6 +157,20 @@ async def test_an_unknown_last_event_id_is_told_that_something_was_missed(api: A
     async with listen(api, f"?last_event_id={stale}") as socket:
         assert (await hear(socket))["type"] == "hello"
         assert await hear(socket) == {"type": "missed", "count": None}
+
+
+@pytest.mark.parametrize("digits", [19, 90, 5000])
+async def test_a_last_event_id_that_no_process_can_reach_is_as_unknown_over_both(api: ApiCorner, digits: int) -> None:
+    await api.services.deciding.follower.catch_up()
+    async with listen(api) as socket:
+        process = (await hear(socket))["id"].partition("-")[0]
+    impossible = f"{process}-{'9' * digits}"
+    async with listen(api, f"?last_event_id={impossible}") as socket:
+        assert (await hear(socket))["type"] == "hello"
+        assert await hear(socket) == {"type": "missed", "count": None}
+    async with api.client.stream("GET", "/api/v1/live/events", headers={"Last-Event-ID": impossible}) as answer:
+        events = sse_events(answer.aiter_lines())
+        assert [(await anext(events))[0] for _ in range(2)] == ["hello", "missed"]
 
 
 async def test_what_is_not_a_live_message_disturbs_nobody(api: ApiCorner) -> None:

@@ -167,7 +167,9 @@ async def test_however_many_ask_whether_all_is_ready_each_dependency_is_asked_on
     assert len(asked) == 1
 
 
-async def test_a_database_without_tables_is_said_to_be_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"this is no database" * 100])
+async def test_a_database_without_tables_is_said_to_be_away(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "none.db").write_bytes(content)
     app, token = stranded_app(tmp_path)
     async with _talking_to(app, token) as client:
         assert (await client.get("/api/v1/devices")).status_code == 503

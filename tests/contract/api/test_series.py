@@ -177,6 +177,20 @@ async def test_bucket_pages_join_without_a_seam(api: ApiCorner) -> None:
     assert points == whole["points"]
 
 
+@pytest.mark.parametrize(
+    ("resolution", "ends"), [("1h", "2100-01-01T00:00:00.000Z"), ("1d", "2100-01-01T23:00:00.000Z")]
+)
+async def test_pages_reach_the_end_of_the_last_bucket_that_can_be_asked_for(
+    api: ApiCorner, resolution: str, ends: str
+) -> None:
+    api.add_device("clock")
+    asked = {"resolution": resolution, "from": "2099-12-30T00:00:00Z", "to": "2100-01-01T00:00:00Z", "limit": 2}
+    answer = await api.get("devices/clock/readings", **asked)
+    while answer["next_cursor"] is not None:
+        answer = await api.get("devices/clock/readings", **asked, cursor=answer["next_cursor"])
+    assert answer["to"] == ends
+
+
 async def test_csv_holds_the_whole_range_and_the_same_numbers(api: ApiCorner) -> None:
     api.add_device("heater")
     rows = day_of_readings(5, from_ms=NOW_MS - 6 * HOUR_MS, hours=5, interval_ms=2_500)

@@ -10,9 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.responses import Response
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from api import server
 from api.server import _listen, serve
 from domain.errors import SettingInvalid
 from tests.contract.api.members import bearer
@@ -73,6 +75,35 @@ async def test_a_taken_port_is_said_in_one_line(app: FastAPI) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingInvalid, match=f"WATTAWAY_API_PORT.*127.0.0.1:{port}"):
             await serve(app, host="127.0.0.1", port=port, stop=asyncio.Event())
+
+
+async def test_who_reads_slowly_but_steadily_gets_the_whole_answer(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "STALLED_AFTER_S", 1.0)
+    large = bytes(10_000_000)
+    app.add_api_route("/large", lambda: Response(large))
+    stop, port = asyncio.Event(), free_port()
+    serving = asyncio.create_task(serve(app, host="127.0.0.1", port=port, stop=stop))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        await _until_healthy(client)
+    received_bytes = await asyncio.to_thread(_read_slowly, port, "/large")
+    assert received_bytes > len(large)
+    stop.set()
+    await serving
+
+
+def _read_slowly(port: int, path: str) -> int:
+    """How many bytes of an answer come to a client that reads up to 2.5 MB/s."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        client.connect(("127.0.0.1", port))
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        received_bytes = 0
+        while piece := client.recv(50_000):
+            received_bytes += len(piece)
+            time.sleep(0.02)
+    return received_bytes
 
 
 def test_the_body_of_an_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:

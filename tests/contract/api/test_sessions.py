@@ -96,8 +96,9 @@ async def test_a_change_needs_the_sessions_csrf_token(api: ApiCorner) -> None:
 @pytest.mark.long_on_stack
 async def test_another_page_can_sign_nobody_in_or_up(api: ApiCorner) -> None:
     for path, body in (("session", credentials(api)), ("users", {}), ("set-up", {})):
-        answer = await api.stranger().post(f"/api/v1/{path}", json=body, headers={"Origin": "https://evil.example"})
-        assert problem_of(answer) == (403, "csrf"), path
+        for origin in ("https://evil.example", "null", "http://[", "[", ""):
+            answer = await api.stranger().post(f"/api/v1/{path}", json=body, headers={"Origin": origin})
+            assert problem_of(answer) == (403, "csrf"), (path, origin)
 
 
 async def test_unknown_and_known_emails_are_refused_alike(api: ApiCorner, hasher: CountingHasher) -> None:
