@@ -2,7 +2,7 @@
 import { ask } from "./api.js";
 import { showAccount } from "./account.js";
 import { showAudit } from "./audit.js";
-import { afterCommand, appendToChart, choose, closeDetail, followCommand, showFacts, showRights } from "./detail.js";
+import { afterCommand, appendToChart, choose, closeDetail, followCommand, reloadSoon, showFacts, showRights } from "./detail.js";
 import { acceptInvitation, showDoors } from "./doors.js";
 import { announce, attempt, byId } from "./dom.js";
 import { showFirmware } from "./firmware.js";
@@ -17,7 +17,7 @@ import { arrangeSoon, clearSockets, draw, list, loadSparks, takeReading } from "
 const VIEWS = { people: showPeople, account: showAccount, firmware: showFirmware, audit: showAudit };
 const FOR_ADMINS = new Set(["firmware", "audit"]);
 const secrets = readSecrets();
-export const live = new LiveFeed({ hello: refresh, readings: heardReadings, presence: heardPresence, missed: () => refreshSockets().catch(() => {}), sight: heardSight }, followedIds);
+export const live = new LiveFeed({ hello: heardHello, readings: heardReadings, presence: heardPresence, missed: heardMissed, sight: heardSight }, followedIds);
 
 // A code in the address is taken out of it at once: it must not stay in the history.
 function readSecrets() {
@@ -44,6 +44,16 @@ async function loadFleet() {
 function refresh() {
   refreshSockets().catch(() => {});
   loadFleet().catch(() => {});
+}
+
+function heardHello() {
+  refresh();
+  reloadSoon();
+}
+
+function heardMissed() {
+  refreshSockets().catch(() => {});
+  reloadSoon();
 }
 
 // A share has begun or ended, or somebody has joined or left.

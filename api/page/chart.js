@@ -1,5 +1,5 @@
 // A line chart in SVG: power over time, the range between lowest and highest behind it, gaps left open.
-import { formatCount, formatMoment, formatPower } from "./format.js";
+import { formatCount, formatInstant, formatMoment, formatPower } from "./format.js";
 
 export class PowerChart {
   constructor(svg, caption) {
@@ -13,9 +13,10 @@ export class PowerChart {
     svg.addEventListener("keydown", (event) => this.step(event));
   }
 
-  // points: {at, mean, low, high} by time, `at` in ms; widthMs: how long one point lasts (0: a single reading).
-  show(points, range, widthMs) {
-    Object.assign(this, { points, range, widthMs, marked: null });
+  // points: {at, mean, low, high} by time, `at` in ms; widthMs: how long one point lasts (0: a single reading);
+  // isNewest: there are more points, before the range.
+  show(points, range, widthMs, isNewest = false) {
+    Object.assign(this, { points, range, widthMs, isNewest, marked: null });
     this.draw();
   }
 
@@ -132,7 +133,9 @@ export class PowerChart {
   summary() {
     if (!this.points.length) return "No readings in this range.";
     const highest = Math.max(...this.points.map((point) => point.high));
-    return `${formatCount(this.points.length)} points, up to ${formatPower(highest)}. Point at the chart, or use the arrow keys.`;
+    const count = formatCount(this.points.length);
+    const what = this.isNewest ? `Only the newest ${count} readings, since ${formatInstant(this.range[0])}` : `${count} points`;
+    return `${what}, up to ${formatPower(highest)}. Point at the chart, or use the arrow keys.`;
   }
 }
 

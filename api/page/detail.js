@@ -8,14 +8,19 @@ import { openManage } from "./manage.js";
 import { drawSwitch, list, relayOf, switchOver } from "./sockets.js";
 
 const WIDTHS_MS = { raw: 0, "15m": 900000, "1h": 3600000, "1d": 86400000 };
-const state = { range: "-24h", resolution: "auto", shown: null, relay: null };
+const PAGE_POINTS = 5000;
+// More would not be told apart on the screen.
+const MOST_READINGS = 20000;
+// heard: readings of the feed that a raw chart on its way may not know yet.
+const state = { range: "-24h", resolution: "auto", shown: null, heard: [], relay: null };
 export const chart = new PowerChart(byId("chart"), byId("chart-text"));
 const chosen = () => list.sockets.get(list.chosen);
 const pathOf = (deviceId, what) => `devices/${encodeURIComponent(deviceId)}/${what}`;
 
 export function choose(deviceId) {
   list.chosen = deviceId;
-  state.shown = null;
+  Object.assign(state, { shown: null, heard: [] });
+  byId("days").replaceChildren();
   byId("detail").hidden = false;
   document.body.classList.add("with-detail");
   for (const socket of list.sockets.values()) socket.button.setAttribute("aria-pressed", String(socket.id === deviceId));
@@ -119,29 +124,49 @@ export async function loadChart() {
   byId("csv").href = `${API}/${path}?${new URLSearchParams({ from: range, resolution, format: "csv" })}`;
   let series;
   try {
-    series = await wholeSeries(path, { from: range, resolution });
+    series = await fetchSeries(path, { from: range, resolution, limit: PAGE_POINTS });
   } catch (error) {
     if (deviceId !== list.chosen) return;
+    state.shown = null;
     chart.show([], [0, 1], 0);
     byId("chart-text").textContent = error.status === 404 ? "No reading has come yet." : `The readings could not be fetched (${error.message}).`;
     return;
   }
   if (deviceId !== list.chosen || range !== state.range || resolution !== state.resolution) return;
-  state.shown = series.resolution;
-  chart.show(series.points.map(toPoint), [Date.parse(series.from), Date.parse(series.to)], WIDTHS_MS[series.resolution]);
+  const heard = state.shown === "raw" ? chart.points : state.heard;
+  Object.assign(state, { shown: series.resolution, heard: [] });
+  const points = series.points.map(toPoint);
+  const fromAt = Date.parse(series.from);
+  chart.show(points, [fromAt, Date.parse(series.to)], WIDTHS_MS[series.resolution], series.isNewest);
+  const lastAt = points.at(-1)?.at ?? fromAt;
+  if (state.shown === "raw") heard.filter((point) => point.at > lastAt).forEach((point) => chart.append(point));
 }
 
-async function wholeSeries(path, parameters) {
-  const series = await ask(path, { ...parameters, limit: 5000 });
+// All of the range, or of more readings than a chart holds the newest. Only readings come on several pages: 30 days are 2,880 quarters.
+async function fetchSeries(path, parameters) {
+  const first = await ask(path, parameters);
+  if (first.next_cursor === null) return first;
+  const from = await newestFrom(path, first);
+  const isNewest = from !== first.from;
+  const series = isNewest ? await ask(path, { ...parameters, from, to: first.to }) : first;
   let next = series.next_cursor;
-  // More than 20,000 points would not be told apart on the screen.
-  for (let page = 0; next !== null && page < 3; page += 1) {
-    const more = await ask(path, { ...parameters, limit: 5000, cursor: next });
+  while (next !== null) {
+    const more = await ask(path, { ...parameters, cursor: next });
     series.points.push(...more.points);
-    series.to = more.to;
     next = more.next_cursor;
   }
-  return series;
+  return { ...series, isNewest };
+}
+
+// Where the newest quarters begin that hold no more readings than a chart; where the range begins if those are all.
+async function newestFrom(path, { from, to }) {
+  const { points } = await ask(path, { from, to, resolution: "15m", limit: PAGE_POINTS });
+  let first = points.length - 1;
+  for (let held = points[first].readings; first > 0; first -= 1) {
+    held += points[first - 1].readings;
+    if (held > MOST_READINGS) return points[first].at;
+  }
+  return from;
 }
 
 function toPoint(point) {
@@ -150,19 +175,31 @@ function toPoint(point) {
 }
 
 export function appendToChart(reading) {
-  if (state.shown === "raw") chart.append(toPoint({ at: reading.measured_at, power_w: reading.power_w }));
+  const point = toPoint({ at: reading.measured_at, power_w: reading.power_w });
+  if (state.shown === "raw") chart.append(point);
+  else state.heard.push(point);
 }
 
 async function loadDays() {
   const { chosen: deviceId } = list;
-  const daily = await ask(pathOf(deviceId, "daily"), { from: "-6d" }).catch(() => ({ items: [] }));
-  if (deviceId !== list.chosen) return;
+  const daily = await ask(pathOf(deviceId, "daily"), { from: "-6d" }).catch(() => null);
+  if (daily === null || deviceId !== list.chosen) return;
   const rows = daily.items.reverse().map((day) => {
     const label = new Date(`${day.day}T12:00:00`).toLocaleDateString([], { weekday: "short", day: "2-digit", month: "short" });
     const cells = [formatEnergy(day.energy_wh), formatPower(day.power_mean_w), formatPower(day.power_max_w), `${Math.floor(day.coverage * 100)} %`];
     return make("tr", {}, make("th", { scope: "row", text: label }), cells.map((text) => make("td", { text })));
   });
   byId("days").replaceChildren(...rows);
+}
+
+// What was missed of the feed is asked for: once for many, and one after the other.
+let last = Promise.resolve();
+let reloading = null;
+export function reloadSoon() {
+  reloading ||= last.then(() => new Promise((go) => { setTimeout(go, 300); })).then(() => {
+    reloading = null;
+    if (list.chosen) last = Promise.allSettled([loadChart(), loadDays()]);
+  });
 }
 
 function press(attribute) {
@@ -185,4 +222,8 @@ for (const [id, type, words] of [["identify", "identify", "blink"], ["restart", 
   byId(id).addEventListener("click", () => runCommand(byId(id), (socket, follow) => command(socket.id, { type }, (now, text) => follow(now, `${words}: ${text}`))));
 }
 byId("history-part").addEventListener("toggle", () => { if (byId("history-part").open) loadHistory(); });
-setInterval(() => { if (list.chosen && state.shown !== "raw") loadChart(); }, 30000);
+setInterval(() => {
+  if (!list.chosen) return;
+  loadDays();
+  if (state.shown !== "raw") loadChart();
+}, 30000);

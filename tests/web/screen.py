@@ -18,6 +18,12 @@ from tests.contract.api.corner import ApiCorner
 from tests.contract.api.members import Member
 
 CHART = "(await import('/page/detail.js')).chart"
+LISTED = "document.querySelectorAll('#sockets li').length"
+IS_LIVE = "document.getElementById('link').dataset.state === 'live'"
+CUT_OFF = """
+document.getElementById('link').dataset.state = 'cut';
+(await import("/page/app.js")).live.socket.close();
+"""
 NAMELESS = """return [...document.querySelectorAll('button, input, select, textarea, summary, a, svg[role=img]')]
   .filter((e) => e.checkVisibility() && !(e.textContent.trim() || e.getAttribute('aria-label')
     || e.getAttribute('aria-labelledby') || e.labels?.length))

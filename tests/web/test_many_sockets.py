@@ -10,17 +10,11 @@ from selenium.webdriver import Chrome
 from domain.lifecycle.sockets import NewDevice
 from tests.contract.api.corner import ApiCorner
 from tests.contract.api.members import Member
-from tests.web.screen import Screen, screen_of
+from tests.web.screen import CUT_OFF, IS_LIVE, LISTED, Screen, screen_of
 
 pytestmark = pytest.mark.web
 
-LISTED = "document.querySelectorAll('#sockets li').length"
 NAME_OF = "document.querySelector(`li[data-device=${arguments[0]}] .name`)?.textContent"
-IS_LIVE = "document.getElementById('link').dataset.state === 'live'"
-CUT_OFF = """
-document.getElementById('link').dataset.state = 'cut';
-(await import("/page/app.js")).live.socket.close();
-"""
 
 
 @pytest.fixture
