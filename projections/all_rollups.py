@@ -1,15 +1,20 @@
-"""Computing all rollups of a generation at once, set-wise, in bounded chunks: for a rebuild or a verification."""
+"""Computing all rollups of a generation at once, set-wise, in bounded chunks: for a rebuild or a verification.
+
+A chunk is a transaction, because SQLite's one writer waits for it: small devices share one, big ones are cut by time.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, Table
 
 from projections.days import day_of
-from projections.dialect import execute
+from projections.dialect import execute, is_mysql
 from projections.rollups import HOUR_MS, MAX_TARGETS, QUARTER_MS, Target, buckets_sql
 from projections.tables import ReadModel
 
@@ -31,10 +36,22 @@ def compute_all_rollups(engine: Engine, model: ReadModel, zone: ZoneInfo, before
     with engine.begin() as connection:
         devices = _devices(connection, model)
     for chunk in _chunks(devices):
+        (first_ref, readings), *_ = chunk
+        cuts = [0, before_ms] if readings <= _READINGS_PER_CHUNK else _cuts(engine, model, first_ref, before_ms)
+        for from_ms, to_ms in pairwise(cuts):
+            targets = [Target(device_ref, from_ms, to_ms) for device_ref, _ in chunk]
+            with engine.begin() as connection:
+                execute(connection, f"INSERT INTO {model.rollups_15m.name} {buckets_sql(model.readings, targets)}")
+            give_way(engine)
         with engine.begin() as connection:
-            targets = [Target(device_ref, 0, before_ms) for device_ref, _ in chunk]
-            execute(connection, f"INSERT INTO {model.rollups_15m.name} {buckets_sql(model.readings, targets)}")
-            _insert_sums(connection, model, zone, chunk[0][0], chunk[-1][0])
+            _insert_sums(connection, model, zone, first_ref, chunk[-1][0])
+        give_way(engine)
+
+
+def give_way(engine: Engine) -> None:
+    """Let another writer have its turn: SQLite has one at a time, and who waits looks every few milliseconds."""
+    if not is_mysql(engine):
+        time.sleep(0.003)
 
 
 def mark_from(engine: Engine, model: ReadModel, from_ms: int) -> None:
@@ -64,6 +81,22 @@ def _chunks(devices: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
         readings += device[1]
     if chunk:
         yield chunk
+
+
+def _cuts(engine: Engine, model: ReadModel, device_ref: int, before_ms: int) -> list[int]:
+    """The bounds of pieces of the device's readings before `before_ms`: of whole buckets, but no more than a chunk."""
+    cuts = [0]
+    while True:
+        with engine.begin() as connection:
+            later_ms = execute(
+                connection,
+                f"SELECT measured_at_ms FROM {model.readings.name} WHERE device_ref = {device_ref} "
+                f"AND measured_at_ms >= {cuts[-1]} AND measured_at_ms < {before_ms} "
+                f"ORDER BY measured_at_ms LIMIT 1 OFFSET {_READINGS_PER_CHUNK}",
+            ).scalar()
+        if later_ms is None:
+            return [*cuts, before_ms]
+        cuts.append(max(later_ms - later_ms % QUARTER_MS, cuts[-1] + QUARTER_MS))
 
 
 def _insert_sums(connection: Connection, model: ReadModel, zone: ZoneInfo, first_ref: int, last_ref: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -264,14 +264,16 @@ def drop_generation(connection: Connection, model: ReadModel) -> None:
 def swap_generations(connection: Connection, live: ReadModel, fresh: ReadModel, retired: ReadModel) -> None:
     """Make `fresh` the live tables and the live ones `retired`, all at once for everybody.
 
-    On MySQL one RENAME TABLE does it; on SQLite the caller's transaction.
+    On MySQL one RENAME TABLE does it; on SQLite the caller's transaction. If it fails, it may be tried again.
     """
     names = [(live.base_name(table), fresh.metadata.tables[f"{table.name}_{fresh.suffix}"]) for table in live.tables()]
     if is_mysql(connection):
         for _, table in names:
-            for index in table.indexes:
-                lasting = str(index.name).replace(f"_{fresh.suffix}_by_", "_by_")
-                execute(connection, f"ALTER TABLE {table.name} RENAME INDEX {index.name} TO {lasting}")
+            # Some may have their lasting names from a try that failed after that: no transaction takes those back.
+            for index_name in [str(index["name"]) for index in inspect(connection).get_indexes(table.name)]:
+                lasting = index_name.replace(f"_{fresh.suffix}_by_", "_by_")
+                if lasting != index_name:
+                    execute(connection, f"ALTER TABLE {table.name} RENAME INDEX {index_name} TO {lasting}")
         moves = [f"{name} TO {name}_{retired.suffix}, {table.name} TO {name}" for name, table in names]
         execute(connection, f"RENAME TABLE {', '.join(moves)}")
         return

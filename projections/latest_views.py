@@ -2,7 +2,8 @@
 
 Every write goes through one script that keeps what is newer, so it does not matter who writes first. The marker
 `generation` says that the views are complete: it goes with FLUSHALL, and readers then ask SQL until the views have
-been filled from there again.
+been filled from there again. `tables` names the set of SQL's tables that they show: what is newer than all in those
+that a rebuild has swapped in is not to stay.
 """
 
 from __future__ import annotations
@@ -113,11 +114,17 @@ class LatestViews:
         with _translated():
             await self._client.delete(f"{self._prefix}generation")
 
-    async def clear(self) -> None:
-        """Forget everything, for a filling from scratch."""
+    async def are_of(self, tables: str) -> bool:
+        """Whether they show this set of tables."""
+        with _translated():
+            return bool(await self._client.get(f"{self._prefix}tables") == tables.encode())
+
+    async def clear(self, tables: str) -> None:
+        """Forget everything, for a filling from scratch from this set of tables."""
         names = ("generation", "filling", "latest", "latest:order", "presence", "presence:order")
         with _translated():
             await self._client.delete(*(self._prefix + name for name in names))
+            await self._client.set(f"{self._prefix}tables", tables)
 
     async def begin_filling(self) -> str:
         """A token for `finish_filling`."""

@@ -37,6 +37,13 @@ def read_positions(connection: Connection, model: ReadModel, group: str) -> dict
     return {(row[0], row[1]): Position(row[2], row[3], row[4]) for row in rows}
 
 
+def tables_generation(connection: Connection, model: ReadModel) -> str:
+    """The name of this set of tables: of their first partition, because those that the log gets later are `LIVE`."""
+    table = model.consumer_positions.c
+    query = select(table.generation).order_by(table.consumer_group, table.topic, table.log_partition).limit(1)
+    return connection.execute(query).scalar() or LIVE
+
+
 def begin_positions(
     connection: Connection,
     model: ReadModel,

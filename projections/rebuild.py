@@ -9,30 +9,30 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from domain.clock import Clock, SystemClock
-from domain.errors import DependencyUnavailable, WattAwayError
-from projections.all_rollups import compute_all_rollups, mark_from
+from domain.errors import DependencyUnavailable, PositionFenced, WattAwayError
+from projections.all_rollups import compute_all_rollups, give_way, mark_from
 from projections.dialect import (
     drop_generation,
-    is_mysql,
     snapshot_engine,
     swap_generations,
     translated_errors,
     write_engine,
 )
 from projections.filling import fill_views
+from projections.folded import Place
 from projections.latest_views import LatestViews
 from projections.log_consumer import LogSource
 from projections.log_reader import LogReader, open_log
 from projections.options import ProjectorOptions, redis_client
-from projections.positions import Position, begin_positions, read_positions
+from projections.positions import Position, begin_positions, read_positions, tables_generation
 from projections.recompute import GRACE_MS
 from projections.replaying import Replay
 from projections.rollups import QUARTER_MS
@@ -85,7 +85,8 @@ async def rebuild(
     """Replace the read models by what the log gives.
 
     Raises:
-        RebuildRunning: another one has not ended.
+        RebuildRunning: another one has not ended, or has begun since (the database's server has forgotten this one when
+            it was started anew); the live tables are as they were.
         DependencyUnavailable: Kafka or SQL; the live tables are as they were.
         SettingInvalid: the database is not migrated.
     """
@@ -98,6 +99,8 @@ async def rebuild(
                     raise RebuildRunning("another rebuild is at work on this database: wait for it")
                 work = _Rebuild(engine, source, options, clock or SystemClock(), on_step, on_progress)
                 return await work.run()
+    except PositionFenced as error:
+        raise RebuildRunning("another rebuild has begun on this database and ended this one: wait for it") from error
     finally:
         engine.dispose()
 
@@ -115,6 +118,7 @@ class _Rebuild:
         self._engine, self._source, self._options, self._clock = engine, source, options, clock
         self._on_step, self._on_progress = on_step, on_progress
         self._group = source.group
+        self._generation = secrets.token_hex(8)
 
     async def run(self) -> Rebuilt:
         started = time.monotonic()
@@ -124,11 +128,11 @@ class _Rebuild:
             replay = await self._replay(reader, await self._begin(reader), mark_dirty=False)
             replayed = time.monotonic()
             self._on_step("log replayed")
-            await asyncio.to_thread(self._roll_up)
+            await asyncio.to_thread(self._roll_up, replay.positions)
             rolled_up = time.monotonic()
             self._on_step("rollups computed")
             replay = await self._catch_up(reader, replay)
-            await asyncio.to_thread(self._swap)
+            await asyncio.to_thread(self._swap, replay.positions)
         self._on_step("swapped")
         filled = await self._refresh_views()
         elapsed_s = time.monotonic() - started
@@ -140,18 +144,18 @@ class _Rebuild:
             drop_generation(connection, RETIRED)
             create_generation(connection, FRESH, self._clock.now_ms())
 
-    async def _begin(self, reader: LogReader) -> dict[tuple[str, int], Position]:
+    async def _begin(self, reader: LogReader) -> dict[Place, Position]:
         starts = await reader.starts()
 
-        def store() -> dict[tuple[str, int], Position]:
+        def store() -> dict[Place, Position]:
             with self._engine.begin() as connection:
-                begin_positions(connection, FRESH, self._group, starts, reader.topic_ids, secrets.token_hex(8))
+                begin_positions(connection, FRESH, self._group, starts, reader.topic_ids, self._generation)
                 return read_positions(connection, FRESH, self._group)
 
         return await asyncio.to_thread(store)
 
     async def _replay(
-        self, reader: LogReader, positions: dict[tuple[str, int], Position], *, mark_dirty: bool, before: int = 0
+        self, reader: LogReader, positions: dict[Place, Position], *, mark_dirty: bool, before: int = 0
     ) -> Replay:
         store = Store(self._engine, FRESH, self._group, self._clock, mark_dirty=mark_dirty)
         ends = await reader.ends()
@@ -169,11 +173,20 @@ class _Rebuild:
 
     def _after_batch(self, done: int, total: int) -> None:
         self._on_progress(done, total)
-        if not is_mysql(self._engine):
-            # SQLite has one writer: give the live projector its turn.
-            time.sleep(0.003)
+        give_way(self._engine)
 
-    def _roll_up(self) -> None:
+    def _check_tables(self, connection: Connection, positions: Mapping[Place, Position]) -> None:
+        """Return if the fresh tables are those that this rebuild has filled, up to there.
+
+        Raises:
+            PositionFenced: another rebuild has made its own.
+        """
+        if read_positions(connection, FRESH, self._group) != positions:
+            raise PositionFenced("the fresh tables are another rebuild's")
+
+    def _roll_up(self, positions: Mapping[Place, Position]) -> None:
+        with self._engine.begin() as connection:
+            self._check_tables(connection, positions)
         now_ms = self._clock.now_ms()
         open_from_ms = now_ms - now_ms % QUARTER_MS
         if now_ms - open_from_ms < GRACE_MS:
@@ -191,11 +204,15 @@ class _Rebuild:
                 break
         return replay
 
-    def _swap(self) -> None:
+    def _swap(self, positions: Mapping[Place, Position]) -> None:
         """Swap the tables in; on MySQL a projector's transaction may hold that up or be broken off by it."""
         for attempt in range(_SWAP_TRIES):
             try:
                 with translated_errors(), self._engine.begin() as connection:
+                    if tables_generation(connection, read_model()) == self._generation:
+                        # The answer to the try before was lost.
+                        break
+                    self._check_tables(connection, positions)
                     swap_generations(connection, read_model(), FRESH, RETIRED)
                 break
             except DependencyUnavailable as error:
@@ -211,9 +228,8 @@ class _Rebuild:
         try:
             async with redis_client(self._options.redis_url) as client:
                 views = LatestViews(client, self._options.redis_prefix)
-                await views.clear()
                 for _ in range(_FILL_TRIES):
-                    # A running projector sees that they are gone, and may fill them at the same time.
+                    # A running projector sees that the tables are others, and may fill them at the same time.
                     if await fill_views(reader, read_model(), views) or await views.are_complete():
                         return True
                 return False

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from domain.backoff import Backoff
-from domain.errors import DependencyUnavailable
+from domain.errors import DependencyUnavailable, PositionFenced
+from projections.dialect import translated_errors
 from projections.folded import FoldedBatch, Place
 from projections.folds import fold_records
 from projections.log_reader import LogReader, Records
-from projections.positions import Position
+from projections.positions import Position, read_positions
 from projections.store import DeviceRefTaken, Store
 
 _TRIES = 8
@@ -43,7 +44,12 @@ class Replay:
         self.records = 0
 
     async def advance(self, ends: Mapping[Place, int]) -> None:
-        """Fold everything before these ends."""
+        """Fold everything before these ends.
+
+        Raises:
+            DependencyUnavailable: Kafka or SQL, for longer than some tries take.
+            PositionFenced: another fills these tables.
+        """
         starts = {place: position.next_offset for place, position in self.positions.items()}
         writing: asyncio.Task[None] | None = None
         try:
@@ -61,7 +67,7 @@ class Replay:
         await asyncio.to_thread(self._before_batch, records, folded)
         for attempt in range(_TRIES):
             try:
-                await asyncio.to_thread(self._store.commit, folded, self.positions)
+                await asyncio.to_thread(self._commit, folded)
                 break
             except DeviceRefTaken as error:
                 self._refused |= error.device_ids
@@ -74,3 +80,17 @@ class Replay:
             self.positions[place] = self.positions[place]._replace(next_offset=offset)
         self.records += folded.records
         await asyncio.to_thread(self._on_batch, records, folded)
+
+    def _commit(self, folded: FoldedBatch) -> None:
+        try:
+            self._store.commit(folded, self.positions)
+        except PositionFenced:
+            if not self._is_written(folded):
+                raise
+
+    def _is_written(self, folded: FoldedBatch) -> bool:
+        """Whether it is this batch that has moved the positions on: the answer to its commit was lost."""
+        with translated_errors(), self._store.engine.begin() as connection:
+            stored = read_positions(connection, self._store.model, self._store.group)
+        moved = {place: self.positions[place]._replace(next_offset=to) for place, to in folded.next_offsets.items()}
+        return moved.items() <= stored.items()

@@ -189,7 +189,7 @@ def _compare_tables(work: _Work, found: Verification) -> None:
 
 
 def _stale_quarters(live: Side, rebuilt: Side, found: Verification) -> set[tuple[int, int]]:
-    """Buckets whose rollups may be old: those marked dirty, and the one after each (its first step begins in there)."""
+    """Buckets whose rollups may be old: those marked dirty, and the next with a counter (its step may begin there)."""
     dirty = [(row[0], row[1]) for row in live.rows("dirty_buckets", None)]
     found.dirty_buckets = len(dirty)
     stale = set(dirty)
@@ -197,7 +197,7 @@ def _stale_quarters(live: Side, rebuilt: Side, found: Verification) -> set[tuple
         following = execute(
             rebuilt.connection,
             f"SELECT MIN(bucket_at_ms) FROM {rebuilt.model.rollups_15m.name} "
-            f"WHERE device_ref = {device_ref} AND bucket_at_ms > {at_ms}",
+            f"WHERE device_ref = {device_ref} AND bucket_at_ms > {at_ms} AND energy_mwh IS NOT NULL",
         ).scalar()
         if following is not None:
             stale.add((device_ref, following))

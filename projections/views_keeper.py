@@ -1,4 +1,4 @@
-"""Keeping the latest views whole: filled from SQL at the start, after a FLUSHALL, and after Redis was away."""
+"""Keeping the latest views whole: filled from SQL at the start, after a FLUSHALL, an outage of Redis or a rebuild."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import Engine
 
 from domain.errors import DependencyUnavailable
-from projections.filling import fill_views
+from projections.filling import fill_views, read_generation
 from projections.latest_views import LatestViews
 from projections.metrics import ProjectorMetrics
 from projections.projector import Projector
@@ -52,7 +52,7 @@ class ViewsKeeper:
     async def fill_if_needed(self) -> bool:
         """Fill the views if they are not whole; whether they are whole now."""
         missed = self._projector.views_missed
-        if missed == self._made_up_for and await self._views.are_complete():
+        if missed == self._made_up_for and await self._are_whole():
             return True
         if missed != self._made_up_for:
             await self._views.distrust()
@@ -63,3 +63,7 @@ class ViewsKeeper:
         log.info("latest views filled")
         self._made_up_for = missed
         return missed == self._projector.views_missed
+
+    async def _are_whole(self) -> bool:
+        tables = await asyncio.to_thread(read_generation, self._engine, self._model)
+        return await self._views.are_complete() and await self._views.are_of(tables)

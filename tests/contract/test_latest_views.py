@@ -106,7 +106,7 @@ async def test_views_are_complete_after_a_filling_and_not_after_a_flush(views: L
     token = await views.begin_filling()
     assert await views.finish_filling(token) and await views.are_complete()
     token = await views.begin_filling()
-    await views.clear()
+    await views.clear("live")
     assert not await views.finish_filling(token) and not await views.are_complete()
 
 
@@ -154,6 +154,23 @@ async def test_who_takes_over_shows_what_the_one_before_had_only_written(views: 
     assert json.loads((await views.entries("latest"))["socket"][1])["seq"] == 2
 
 
+async def test_what_a_rebuild_has_swapped_in_is_shown_although_redis_had_newer(
+    views: LatestViews, engine: Engine
+) -> None:
+    """As when the rebuild dies between the two, or finds no Redis."""
+    project(engine)
+    projector = Projector(Store(engine, read_model(), GROUP, MovableClock()), views, MovableClock(), ProjectorMetrics())
+    keeper = ViewsKeeper(projector, engine, read_model(), views, ProjectorMetrics())
+    assert await keeper.fill_if_needed()
+    await views.show(
+        {"d0": newest(T0_MS + 9), "ghost": newest(T0_MS)}, {"d0": Presence(T0_MS + 9, False, None, None, None)}
+    )
+    with engine.begin() as connection:
+        connection.execute(read_model().consumer_positions.update().values(generation="rebuilt"))
+    assert await keeper.fill_if_needed()
+    assert await check_views(views, engine, engine, read_model()) == (301, None)
+
+
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
@@ -195,6 +212,52 @@ async def test_redis_may_be_ahead_of_the_log_by_what_sql_holds(
     await fill_views(engine, read_model(), views)
     assert (await check_views(views, old, engine, read_model())).difference is None
     assert "in no table" in str((await check_views(views, old, old, read_model())).difference)
+    old.dispose()
+
+
+async def test_a_fleet_that_goes_on_while_it_is_compared_does_not_differ(
+    views: LatestViews, client: Redis, engine: Engine, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every look each socket reports between Redis and SQL, and one of two is heard of."""
+    monkeypatch.setattr("projections.views_check._WITHIN_S", 1)
+    monkeypatch.setattr("projections.views_check._EVERY_S", 0.01)
+    migrate(f"sqlite:///{tmp_path / 'old.db'}")
+    old = write_engine(f"sqlite:///{tmp_path / 'old.db'}")
+    reports, steps = (REPORTS_TOPIC, 0), 0
+    store = Store(engine, read_model(), GROUP, MovableClock())
+    projector = Projector(store, views, MovableClock(), ProjectorMetrics())
+    await projector.take_over(begun(store, READINGS, reports))
+    projector.shows_batches = True
+    entries = LatestViews.entries
+
+    async def go_on() -> None:
+        nonlocal steps
+        at_ms, heard = T0_MS + steps, [steps % 2] if steps else [0, 1]
+        records = {
+            READINGS: stored([reading(f"d{n}", steps, at_ms) for n in range(2)], 2 * steps),
+            reports: stored([presence(f"d{n}", at_ms=at_ms) for n in heard], steps + (steps > 0)),
+        }
+        if not steps:
+            first = Store(old, read_model(), GROUP, MovableClock())
+            first.commit(projector.fold(records).folded, begun(first, READINGS, reports))
+        await projector.project(projector.fold(records))
+        steps += 1
+
+    async def entries_of_then(self: LatestViews, view: str) -> dict[str, tuple[str, bytes]]:
+        found = await entries(self, view)
+        if view == "presence":
+            await go_on()
+        return found
+
+    await go_on()
+    await views.finish_filling(await views.begin_filling())
+    await go_on()
+    await go_on()
+    monkeypatch.setattr(LatestViews, "entries", entries_of_then)
+    assert await check_views(views, old, engine, read_model()) == (2, None)
+    monkeypatch.setattr(LatestViews, "entries", entries)
+    await client.hset(f"{world.settings.redis_prefix}latest:order", "d1", f"{T0_MS + 1:015d}:9f3a61c3:{1:015d}")
+    assert "which is in no table" in str((await check_views(views, old, engine, read_model())).difference)
     old.dispose()
 
 

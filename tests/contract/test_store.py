@@ -18,7 +18,14 @@ from sqlalchemy.exc import DBAPIError
 from domain.clock import to_instant
 from domain.errors import DependencyUnavailable, LogReplaced, PositionFenced, SettingInvalid
 from domain.events import DEAD_LETTERS_TOPIC, REPORTS_TOPIC, PresenceChanged, dead_letter
-from projections.dialect import drop_generation, is_mysql, snapshot_engine, swap_generations, write_engine
+from projections.dialect import (
+    drop_generation,
+    is_mysql,
+    snapshot_engine,
+    swap_generations,
+    translated_errors,
+    write_engine,
+)
 from projections.folded import FoldedBatch, Presence
 from projections.folds import fold_records
 from projections.partitions import add_partitions
@@ -27,7 +34,7 @@ from projections.recompute import recompute_closed
 from projections.rollups import QUARTER_MS
 from projections.schema import check_schema, create_generation, migrate
 from projections.store import DeviceRefTaken, Store
-from projections.tables import device_ref_of, read_model
+from projections.tables import ReadModel, device_ref_of, read_model
 from tests.plain_buckets import fold_buckets
 from tests.projection_records import (
     GROUP,
@@ -408,12 +415,34 @@ def test_swapped_tables_take_the_live_names_and_the_next_swap_works_too(engine: 
             create_generation(connection, fresh, T0_MS)
         store = Store(engine, fresh, GROUP, clock)
         store.commit(batch_of(*(reading(seq=seq) for seq in range(n + 1))), begun(store, READINGS))
-        with engine.begin() as connection:
-            swap_generations(connection, LIVE, fresh, retired)
+        _swap(engine, fresh, retired)
         with engine.begin() as connection:
             drop_generation(connection, retired)
         assert len(dump(engine)["readings"]) == n + 1
     test_the_migrated_schema_is_that_of_the_tables(engine)
+
+
+def test_a_swap_that_a_reader_holds_up_succeeds_once_that_one_is_gone(engine: Engine, clock: MovableClock) -> None:
+    if not is_mysql(engine):
+        pytest.skip("SQLite's readers hold nobody up")
+    fresh, retired = read_model("rebuild"), read_model("retired")
+    with engine.begin() as connection:
+        create_generation(connection, fresh, T0_MS)
+    reader = snapshot_engine(engine.url.render_as_string(hide_password=False))
+    with reader.connect() as held:
+        read_positions(held, LIVE, GROUP)
+        with pytest.raises(DependencyUnavailable, match="Lock wait"), translated_errors():
+            _swap(engine, fresh, retired)
+    _swap(engine, fresh, retired)
+    reader.dispose()
+    with engine.begin() as connection:
+        drop_generation(connection, retired)
+    test_the_migrated_schema_is_that_of_the_tables(engine)
+
+
+def _swap(engine: Engine, fresh: ReadModel, retired: ReadModel) -> None:
+    with engine.begin() as connection:
+        swap_generations(connection, LIVE, fresh, retired)
 
 
 def test_a_snapshot_does_not_see_what_is_committed_after_it(engine: Engine, clock: MovableClock) -> None:

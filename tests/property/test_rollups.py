@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from domain.events import ReadingRecorded
 from projections.all_rollups import compute_all_rollups
@@ -117,16 +118,40 @@ def check_rollups(tables: dict[str, list[Any]], events: list[ReadingRecorded]) -
     assert tables["rollups_1d"] == expected_rows(events, lambda at: local_midnight(at - at % QUARTER_MS))
 
 
-@given(events=histories())
+@given(events=histories(), at_once=st.sampled_from([1, 2, 5, 50_000]))
 @settings(max_examples=60, deadline=None)
-def test_all_rollups_at_once_equal_a_brute_force(events: list[ReadingRecorded]) -> None:
+def test_all_rollups_at_once_equal_a_brute_force(events: list[ReadingRecorded], at_once: int) -> None:
     rows = fold_records({READINGS: stored(events)}).readings
-    with fresh_database() as engine:
+    with fresh_database() as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("projections.all_rollups._READINGS_PER_CHUNK", at_once)
         with engine.begin() as connection:
             insert_new(connection, read_model().readings, rows)
         compute_all_rollups(engine, read_model(), BERLIN)
         check_rollups(dump(engine), events)
     assert [tuple(row) for row in fold_buckets(rows)] == expected_rows(events, lambda at: at - at % QUARTER_MS)
+
+
+def test_others_may_write_while_a_long_history_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live projector, beside a rebuild on SQLite, which has one writer."""
+    monkeypatch.setattr("projections.all_rollups._READINGS_PER_CHUNK", 10)
+    events = [reading("a", seq, STARTS_MS[0] + seq * 225_000) for seq in range(400)]
+    computed = [0]
+    over = threading.Event()
+    with fresh_database() as engine:
+        with engine.begin() as connection:
+            insert_new(connection, read_model().readings, fold_records({READINGS: stored(events)}).readings)
+
+        def write() -> None:
+            while not over.is_set():
+                with engine.begin() as connection:
+                    computed.append(connection.execute(text("SELECT TOTAL(readings) FROM rollups_15m")).scalar_one())
+
+        other = threading.Thread(target=write)
+        other.start()
+        compute_all_rollups(engine, read_model(), BERLIN)
+        over.set()
+        other.join()
+    assert len(set(computed)) > 10, "of 50 pieces"
 
 
 @given(events=histories(), seed=st.integers(0, 2**32), cuts=st.integers(1, 5))
