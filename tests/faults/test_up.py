@@ -85,6 +85,16 @@ class Up:
         assert self.process is not None
         return self.process.wait(within_s)
 
+    def listeners(self) -> set[tuple[str, str]]:
+        """Which child listens at which address."""
+        return {
+            (name, connection.laddr.ip)
+            for name, child in self.children().items()
+            for process in (child, *child.children(recursive=True))
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+
     def nothing_is_left(self) -> None:
         assert len(self._seen) >= 7
         _, alive = psutil.wait_procs(list(self._seen.values()), timeout=10)
@@ -124,6 +134,9 @@ def test_killed_children_come_back_and_ctrl_c_leaves_nothing_behind(up: Up) -> N
         "api",
         "simulator",
     }
+    # Valkey has a unix socket, the simulator nothing.
+    listening = set(before) - {"valkey", "simulator", "device-auth"}
+    assert up.listeners() == {(name, LOOPBACK) for name in listening}
     for name in ("bridge", "valkey", "nats"):
         before[name].kill()
     up.until(
