@@ -88,7 +88,7 @@ class Up:
     def listeners(self) -> set[tuple[str, str]]:
         """Which child listens at which address."""
         return {
-            (name, connection.laddr.ip)
+            (name, connection.laddr.ip.removeprefix("::ffff:"))
             for name, child in self.children().items()
             for process in (child, *child.children(recursive=True))
             for connection in process.net_connections("tcp")
