@@ -137,7 +137,7 @@ class LogConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         watching: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(60):
-                await consumer.start()
+                await undisturbed(consumer.start())
             watching = asyncio.ensure_future(self._lag.watch(consumer))
             while True:
                 await self._step(consumer)

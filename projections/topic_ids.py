@@ -117,7 +117,8 @@ async def describe_topics(bootstrap: str, topics: Sequence[str], *, timeout_s: f
     client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=int(timeout_s * 1000))
     try:
         async with asyncio.timeout(timeout_s):
-            await client.bootstrap()
+            # Broken off, it would leave its connection open.
+            await undisturbed(client.bootstrap())
             response = await client.send(client.get_random_node(), _MetadataRequest(topics))
     except KafkaConnectionError as error:
         raise DependencyUnavailable("kafka", f"none of {bootstrap} answers") from error

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import subprocess
 import sys
 from typing import Any
 
+import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
@@ -167,6 +169,20 @@ async def test_a_consumer_told_to_end_while_it_closes_a_connection_does_not_go_o
     with pytest.raises(DependencyUnavailable, match="broken off"):
         async with running(embedded_world) as task:
             await asyncio.wait({task}, timeout=30)
+
+
+async def test_whoever_is_broken_off_while_asking_for_topics_leaves_no_connection_open(embedded_world: World) -> None:
+    settings = embedded_world.settings
+    await append(embedded_world, [])
+    for after_ms in range(30):
+        asking = asyncio.ensure_future(describe_topics(settings.kafka_bootstrap, source_of(embedded_world).topics))
+        await asyncio.sleep(after_ms / 4000)
+        asking.cancel()
+        await asyncio.wait({asking})
+    gc.collect()
+    port = int(settings.kafka_bootstrap.rpartition(":")[2])
+    peers = [one.raddr for one in psutil.Process().net_connections("tcp") if one.status == psutil.CONN_ESTABLISHED]
+    assert not [peer for peer in peers if peer.port == port]
 
 
 async def test_who_takes_over_bears_that_the_one_before_still_moves_on(
