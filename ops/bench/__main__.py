@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,20 +36,21 @@ def bench(
     seconds: Annotated[float, typer.Option(min=2, help="How long each thing is measured.")] = 15.0,
     devices: Annotated[int, typer.Option(min=1, max=20_000, help="Connections of the load generator.")] = 100,
     burst: Annotated[int, typer.Option(min=1, help="Readings a device sends before it is the next one's turn.")] = 4,
+    partitions: Annotated[int, typer.Option(min=1, max=256, help="Of each topic.")] = 4,
+    projectors: Annotated[int, typer.Option(min=1, max=16, help="Processes that share the partitions.")] = 1,
     folder: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench-results"),
 ) -> None:
     """Readings a second end to end, CPU of every process, latencies, the API, a rebuild; next to bare floors.
 
-    Examples:  python -m ops.bench   ·   python -m ops.bench --way embedded --only sustained --seconds 5
+    Examples:  python -m ops.bench   ·   python -m ops.bench --way embedded --only sustained --seconds 5 --projectors 2
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     report, parts = new_report(), only or list(PARTS)
     _check(way or [], WAYS, "--way")
     _check(parts, PARTS, "--only")
+    scale = Scale(seconds, devices, burst, partitions, projectors)
     failures = [
-        failure
-        for name in way or _available()
-        if (failure := _measured(name, Scale(seconds, devices, burst), parts, report)) is not None
+        failure for name in way or _available() if (failure := _measured(name, scale, parts, report)) is not None
     ]
     show_report(report, console)
     console.print(f"written to {write_report(report, folder)}")
@@ -70,11 +72,12 @@ def _measured(name: str, scale: Scale, parts: list[str], report: BenchReport) ->
 
 def _measure(way: Way, scale: Scale, parts: list[str], report: BenchReport, scratch: Path) -> None:
     floors = Floors()
+    way = replace(way, env={**way.env, "WATTAWAY_KAFKA_PARTITIONS": str(scale.partitions)})
     device_ids = Scenarios(way, {}, scale, report).device_ids
     way.tokens(device_ids)
     if "floors" in parts:
         floors = asyncio.run(measure_floors(way, device_ids, scratch))
-    with way.roles("bridge", "projector", "relay", "dispatcher", "api") as roles:
+    with way.roles("bridge", "projector", "relay", "dispatcher", "api", projectors=scale.projectors) as roles:
         asyncio.run(_run_parts(Scenarios(way, roles, scale, report), parts))
     if "rebuild" in parts:
         asyncio.run(Scenarios(way, {}, scale, report).rebuild())

@@ -108,8 +108,8 @@ async def _until_visible(way: Way, count: int) -> float:
 
 
 async def _visible(way: Way) -> int:
-    samples = await asyncio.to_thread(scrape, way.settings.metrics_url("projector"))
-    return int(sum(samples.get(_VISIBLE, {}).values()))
+    pages = await asyncio.gather(*(asyncio.to_thread(scrape, url) for url in way.projectors()))
+    return int(sum(sum(samples.get(_VISIBLE, {}).values()) for samples in pages))
 
 
 async def _feed(way: Way, process: asyncio.subprocess.Process, base: int) -> None:

@@ -41,11 +41,13 @@ FIRMWARES = 200
 
 @dataclass(frozen=True)
 class Scale:
-    """How long things are measured, and how wide the fleet is."""
+    """How long things are measured, how wide the fleet is, and how many do the work."""
 
     seconds: float = 15.0
     devices: int = 100
     burst: int = 4
+    partitions: int = 4
+    projectors: int = 1
 
 
 class Scenarios:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bridges.kafka_topics import TopicNeeds
-from ops.child import Child, start_together
+from ops.child import Child, ChildSpec, start_together
 from ops.embedded.kafka import EmbeddedKafka
 from ops.embedded.nats import EmbeddedNats, wait_until_let_in
 from ops.embedded.ports import free_ports
@@ -37,6 +37,7 @@ class Way:
     env: Mapping[str, str]
     servers: Mapping[str, Child]
     _let_in: set[str] = field(default_factory=set)
+    _other_projectors: list[str] = field(default_factory=list)
 
     @property
     def settings(self) -> Settings:
@@ -58,20 +59,34 @@ class Way:
             self._let_in.update(new)
         return tokens
 
+    def projectors(self) -> list[str]:
+        """Where each projector shows its metrics."""
+        return [self.settings.metrics_url("projector"), *self._other_projectors]
+
     def process_env(self) -> dict[str, str]:
         """This process's environment with the way's settings in it."""
         return {**os.environ, **self.env}
 
     @contextmanager
-    def roles(self, *names: str) -> Iterator[dict[str, Child]]:
-        """These roles, answering, until the end of the block."""
+    def roles(self, *names: str, projectors: int = 1) -> Iterator[dict[str, Child]]:
+        """These roles, answering, until the end of the block; with more projectors than one if so wished."""
         children = {name: Child(role_spec(name, self.settings, self.env)) for name in names}
+        for name in [f"projector-{number}" for number in range(2, projectors + 1)]:
+            children[name] = Child(self._another_projector(name))
         try:
             for child in children.values():
                 child.start()
             yield children
         finally:
             _stop(children.values())
+
+    def _another_projector(self, name: str) -> ChildSpec:
+        (metrics_port,) = free_ports(1)
+        own = {"WATTAWAY_PROJECTOR_INSTANCE": name, "WATTAWAY_PROJECTOR_METRICS_PORT": str(metrics_port)}
+        way = replace(self, env={**self.env, **own})
+        self._other_projectors.append(way.settings.metrics_url("projector"))
+        spec = role_spec("projector", way.settings, way.env)
+        return replace(spec, name=name, log_path=spec.log_path.with_stem(name))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).parents[2]
-ROLES = ("bridge", "projector", "relay", "dispatcher", "api")
+ROLES = ("bridge", "projector", "projector-2", "relay", "dispatcher", "api")
 SERVERS = ("valkey", "nats", "kafka", "device-auth")
 
 
@@ -30,6 +30,7 @@ def bench(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.long
 def test_a_short_bench_of_the_embedded_way_tells_positive_figures(tmp_path: Path) -> None:
     options = ("--way", "embedded", "--only", "rest", "--only", "sustained", "--seconds", "2", "--devices", "10")
+    options += ("--partitions", "6", "--projectors", "2")
     told = bench(tmp_path, *options)
     assert told.returncode == 0, told.stdout + told.stderr
 
@@ -42,10 +43,11 @@ def test_a_short_bench_of_the_embedded_way_tells_positive_figures(tmp_path: Path
     assert {rest["way"], sustained["way"]} == {"embedded"}
     assert rest["value"] > 0
     assert sustained["value"] > 0
+    assert "all of them in SQL and in Redis" in sustained["note"]
     assert int(report["machine"]["cpus"]) > 0
     (cpu_us,) = report["cpu_us_per_reading"].values()
     assert set(cpu_us) == {*SERVERS, *ROLES, "generator"}
-    for busy in ("nats", "kafka", "bridge", "projector", "generator"):
+    for busy in ("nats", "kafka", "bridge", "projector", "projector-2", "generator"):
         assert cpu_us[busy] > 0, cpu_us
 
     assert re.search(rf"│ sustained end to end, single readings +│ +{sustained['value']:,.0f} /s │", told.stdout)
