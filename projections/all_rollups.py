@@ -5,7 +5,6 @@ A chunk is a transaction, because SQLite's one writer waits for it: small device
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Engine, Table
 
 from projections.days import day_of
-from projections.dialect import execute, is_mysql
+from projections.dialect import execute, give_way
 from projections.rollups import HOUR_MS, MAX_TARGETS, QUARTER_MS, Target, buckets_sql
 from projections.tables import ReadModel
 
@@ -46,12 +45,6 @@ def compute_all_rollups(engine: Engine, model: ReadModel, zone: ZoneInfo, before
         with engine.begin() as connection:
             _insert_sums(connection, model, zone, first_ref, chunk[-1][0])
         give_way(engine)
-
-
-def give_way(engine: Engine) -> None:
-    """Let another writer have its turn: SQLite has one at a time, and who waits looks every few milliseconds."""
-    if not is_mysql(engine):
-        time.sleep(0.003)
 
 
 def mark_from(engine: Engine, model: ReadModel, from_ms: int) -> None:

@@ -247,6 +247,12 @@ def wait_for_batches(connection: Connection, positions: Table) -> None:
     # On SQLite the connection's own BEGIN IMMEDIATE has waited.
 
 
+def give_way(engine: Engine) -> None:
+    """Let another writer have its turn: SQLite has one at a time, and who waits looks every few milliseconds."""
+    if not is_mysql(engine):
+        time.sleep(0.003)
+
+
 def skip_locked(connection: Connection) -> str:
     """What makes a SELECT take its rows and leave out those another transaction holds."""
     return " FOR UPDATE SKIP LOCKED" if is_mysql(connection) else ""

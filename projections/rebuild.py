@@ -18,9 +18,10 @@ from sqlalchemy import Connection, Engine
 
 from domain.clock import Clock, SystemClock
 from domain.errors import DependencyUnavailable, PositionFenced, WattAwayError
-from projections.all_rollups import compute_all_rollups, give_way, mark_from
+from projections.all_rollups import compute_all_rollups, mark_from
 from projections.dialect import (
     drop_generation,
+    give_way,
     snapshot_engine,
     swap_generations,
     translated_errors,

@@ -108,7 +108,7 @@ async def _until_visible(way: Way, count: int) -> float:
 
 
 async def _visible(way: Way) -> int:
-    pages = await asyncio.gather(*(asyncio.to_thread(scrape, url) for url in way.projectors()))
+    pages = await asyncio.gather(*(asyncio.to_thread(scrape, url) for url in way.projector_metrics()))
     return int(sum(sum(samples.get(_VISIBLE, {}).values()) for samples in pages))
 
 

@@ -59,7 +59,7 @@ class Way:
             self._let_in.update(new)
         return tokens
 
-    def projectors(self) -> list[str]:
+    def projector_metrics(self) -> list[str]:
         """Where each projector shows its metrics."""
         return [self.settings.metrics_url("projector"), *self._other_projectors]
 
