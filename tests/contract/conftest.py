@@ -1,4 +1,4 @@
-"""An event store of a test's own, on SQLite and on MariaDB."""
+"""An event store and read models of a test's own, on SQLite and on MariaDB."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from bridges.event_store import EventDatabase
 from ops.settings import Settings
 from ops.wiring import event_engines, migrate
+from projections import schema
+from projections.dialect import write_engine
 from tests.servers import World, settings_from
 
 
@@ -66,3 +69,23 @@ def event_corner(request: pytest.FixtureRequest) -> EventCorner:
 def events(event_corner: EventCorner) -> EventDatabase:
     """The event store of both."""
     return event_corner.database
+
+
+@pytest.fixture(
+    params=[pytest.param("sqlite", marks=pytest.mark.embedded), pytest.param("mysql", marks=pytest.mark.stack)]
+)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database for read models."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'read.db'}"
+    world: World = request.getfixturevalue("stack_world")
+    return world.settings.resolved_database_url()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """The same with the read models' tables."""
+    schema.migrate(database_url)
+    engine = write_engine(database_url)
+    yield engine
+    engine.dispose()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 from alembic import command
@@ -157,17 +156,6 @@ async def test_a_projector_of_before_goes_on_with_the_topic_that_was_added(
         await until_there(world, 2)
         await until_audited(world, len(town.log))
         assert (await checked(world)).ok
-
-
-@pytest.fixture(
-    params=[pytest.param("sqlite", marks=pytest.mark.embedded), pytest.param("mysql", marks=pytest.mark.stack)]
-)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of the test's own."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'read.db'}"
-    world: World = request.getfixturevalue("stack_world")
-    return world.settings.resolved_database_url()
 
 
 @pytest.mark.long_on_stack

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,18 +19,6 @@ from projections.store import Store
 from projections.tables import read_model
 from tests.lifecycle_histories import Town
 from tests.projection_records import GROUP, MovableClock, begun, stored
-from tests.servers import World
-
-
-@pytest.fixture(
-    params=[pytest.param("sqlite", marks=pytest.mark.embedded), pytest.param("mysql", marks=pytest.mark.stack)]
-)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of the test's own."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'read.db'}"
-    world: World = request.getfixturevalue("stack_world")
-    return world.settings.resolved_database_url()
 
 
 @pytest.fixture

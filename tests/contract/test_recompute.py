@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import psutil
@@ -29,21 +27,6 @@ UTC = ZoneInfo("UTC")
 LIVE = read_model()
 AT_MS = T0_MS - T0_MS % QUARTER_MS
 LATER = MovableClock(AT_MS + 10 * QUARTER_MS)
-
-
-@pytest.fixture(
-    params=[pytest.param("sqlite", marks=pytest.mark.embedded), pytest.param("mysql", marks=pytest.mark.stack)]
-)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """An empty database of the test's own, migrated."""
-    url = f"sqlite:///{tmp_path / 'read.db'}"
-    if request.param == "mysql":
-        world: World = request.getfixturevalue("stack_world")
-        url = world.settings.resolved_database_url()
-    migrate(url)
-    engine = write_engine(url)
-    yield engine
-    engine.dispose()
 
 
 def test_no_counter_that_a_socket_may_send_stops_the_rollups(engine: Engine) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -48,31 +46,10 @@ from tests.projection_records import (
     reading,
     stored,
 )
-from tests.servers import World
 
 UTC = ZoneInfo("UTC")
 LIVE = read_model()
 STEPS = ("positions moved", "readings written", "buckets marked", "rows written")
-
-
-@pytest.fixture(
-    params=[pytest.param("sqlite", marks=pytest.mark.embedded), pytest.param("mysql", marks=pytest.mark.stack)]
-)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of the test's own."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'read.db'}"
-    world: World = request.getfixturevalue("stack_world")
-    return world.settings.resolved_database_url()
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """The database, migrated."""
-    migrate(database_url)
-    engine = write_engine(database_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

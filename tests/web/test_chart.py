@@ -79,6 +79,18 @@ async def open_kettle(screen: Screen, *, span: str, resolution: str) -> None:
     await screen.click(f"[data-resolution='{resolution}']")
 
 
+async def open_last_hour(screen: Screen, api: ApiCorner, *, resolution: str = "raw") -> None:
+    add(api, LAST_HOUR)
+    await open_kettle(screen, span="-1h", resolution=resolution)
+    await screen.until(f"{CHART}.points.length === 360")
+
+
+def go_on_unheard(api: ApiCorner) -> None:
+    """Ten minutes of readings of which the page hears nothing."""
+    add(api, OUTAGE)
+    api.clock.at_ms = AFTER_OUTAGE_MS
+
+
 async def shown(screen: Screen) -> tuple[int, str, str]:
     """How many points, the first and the last of them."""
     first, count, last = await screen.run(
@@ -109,22 +121,16 @@ async def test_readings_of_several_pages_that_a_chart_holds_are_all_shown(screen
 async def test_what_was_missed_while_the_connection_was_lost_leaves_no_hole(
     screen: Screen, api: ApiCorner, resolution: str
 ) -> None:
-    add(api, LAST_HOUR)
-    await open_kettle(screen, span="-1h", resolution=resolution)
-    await screen.until(f"{CHART}.points.length === 360")
-    add(api, OUTAGE)
-    api.clock.at_ms = AFTER_OUTAGE_MS
+    await open_last_hour(screen, api, resolution=resolution)
+    go_on_unheard(api)
     await screen.run(CUT_OFF)
     await screen.until(f"{IS_LIVE} && {CHART}.points.at(-1).at === arguments[0]", AFTER_OUTAGE_MS - 1000)
     assert await screen.run(f"return [{LINES}, {SINGLES}]") == [1, 0]
 
 
 async def test_what_the_feed_has_dropped_leaves_no_hole(screen: Screen, api: ApiCorner) -> None:
-    add(api, LAST_HOUR)
-    await open_kettle(screen, span="-1h", resolution="raw")
-    await screen.until(f"{CHART}.points.length === 360")
-    add(api, OUTAGE)
-    api.clock.at_ms = AFTER_OUTAGE_MS
+    await open_last_hour(screen, api)
+    go_on_unheard(api)
     await api.redis.client_kill_filter(_type="pubsub")
     await screen.until(f"{CHART}.points.at(-1).at === arguments[0]", AFTER_OUTAGE_MS - 1000)
     assert await screen.run(f"return [{LINES}, {SINGLES}]") == [1, 0]
@@ -142,9 +148,7 @@ async def test_what_the_feed_says_while_the_chart_is_fetched_is_on_it(screen: Sc
 
 
 async def test_what_the_feed_says_while_the_chart_is_fetched_anew_stays_on_it(screen: Screen, api: ApiCorner) -> None:
-    add(api, LAST_HOUR)
-    await open_kettle(screen, span="-1h", resolution="raw")
-    await screen.until(f"{CHART}.points.length === 360")
+    await open_last_hour(screen, api)
     await screen.run(HOLD)
     await screen.run(CUT_OFF)
     await screen.until(f"{IS_LIVE} && asked === 1")
@@ -155,9 +159,7 @@ async def test_what_the_feed_says_while_the_chart_is_fetched_anew_stays_on_it(sc
 
 
 async def test_a_chart_that_could_not_be_fetched_anew_is_asked_for_again(hurried: Screen, api: ApiCorner) -> None:
-    add(api, LAST_HOUR)
-    await open_kettle(hurried, span="-1h", resolution="raw")
-    await hurried.until(f"{CHART}.points.length === 360")
+    await open_last_hour(hurried, api)
     await hurried.run(BREAK)
     await hurried.run(CUT_OFF)
     await hurried.until(f"{CAPTION}.includes('could not be fetched')")
